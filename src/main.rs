@@ -1,0 +1,3 @@
+//! The `netgrace` program.
+
+fn main() {}

@@ -1,0 +1,353 @@
+//! The way in: clients from the listeners' queues into the engine, and the end of the listeners.
+
+use log::{debug, error, info, warn};
+use mio::Registry;
+use mio::net::TcpStream;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use crate::engine::Engine;
+use crate::engine::deadline::{after, earlier, is_due};
+use crate::engine::phase::Phase;
+use crate::listener::{Accepted, Listener};
+use crate::socket::Socket;
+use crate::token::TokenRange;
+
+/// Clients taken from one queue in one turn.
+const ACCEPTS: u32 = 256;
+/// Clients that a sweep takes at most: more than any queue holds.
+const SWEEP: u32 = 1 << 20;
+/// Failures of accept are logged at most once in this time, with the number of the others.
+const LOG_PAUSE: Duration = Duration::from_secs(10);
+
+/// A log line that a storm does not repeat.
+#[derive(Debug, Default)]
+struct Throttle {
+    quiet_until: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Throttle {
+    /// The number of lines suppressed since the last, if one may be written now.
+    fn admit(&mut self, now: Instant) -> Option<u64> {
+        if self.quiet_until.is_some() && !is_due(self.quiet_until, now) {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.quiet_until = after(now, Some(LOG_PAUSE));
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+/// How a look into one queue ended.
+#[derive(Debug)]
+enum Look {
+    /// It is empty.
+    Empty,
+    /// There may be more: no slot, no means, or the bound of a turn.
+    More,
+    /// The listener is no more.
+    Dead(io::Error),
+}
+
+/// The listeners of a server and what is counted of them.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptor {
+    /// By token; `None` once closed.
+    listeners: Vec<Option<Listener>>,
+    /// The stop has deregistered them; those still here are being swept.
+    closing: bool,
+    errors: u64,
+    refused: u64,
+    failures: Throttle,
+    full: Throttle,
+}
+
+impl Acceptor {
+    pub(crate) fn add(&mut self, listener: Listener) {
+        self.listeners.push(Some(listener));
+    }
+
+    /// Tokens that listeners take.
+    pub(crate) fn tokens(&self) -> usize {
+        self.listeners.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Listener> {
+        self.listeners.iter().flatten()
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Listener> {
+        self.listeners.iter_mut().flatten()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.listeners.iter().all(Option::is_none)
+    }
+
+    pub(crate) fn errors(&self) -> u64 {
+        self.errors
+    }
+
+    pub(crate) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    pub(crate) fn disown(&mut self) {
+        self.iter_mut().for_each(Listener::disown);
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, tokens: TokenRange) -> io::Result<()> {
+        for (index, listener) in self.listeners.iter_mut().enumerate() {
+            if let (Some(listener), Some(token)) = (listener, tokens.token(index)) {
+                listener.register(registry, token)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn deregister(&mut self, registry: &Registry) {
+        for listener in self.iter_mut() {
+            if let Err(error) = listener.deregister(registry) {
+                warn!("deregister the listener on {}: {error}", listener.name());
+            }
+        }
+    }
+
+    /// An event of the listener at `index`. Answers whether there is such a token.
+    pub(crate) fn on_event(&mut self, index: usize) -> bool {
+        match self.listeners.get_mut(index) {
+            None => false,
+            Some(listener) => {
+                listener.iter_mut().for_each(Listener::on_event);
+                true
+            }
+        }
+    }
+
+    /// Slots and descriptors came free.
+    pub(crate) fn on_freed(&mut self) {
+        self.iter_mut().for_each(Listener::on_freed);
+    }
+
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.iter().fold(None, |next, listener| earlier(next, listener.next_deadline(now)))
+    }
+
+    /// Takes clients in while the server runs. Answers how a listener died, if one did.
+    pub(crate) fn accept(
+        &mut self,
+        engine: &mut Engine<Socket>,
+        registry: &Registry,
+        tokens: TokenRange,
+        now: Instant,
+    ) -> Option<String> {
+        let mut died = None;
+        for index in 0..self.listeners.len() {
+            let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
+                continue;
+            };
+            if listener.is_ready(now) {
+                match self.look(&mut listener, ACCEPTS, engine, registry, tokens, now) {
+                    Look::Empty | Look::More => {}
+                    Look::Dead(error) => {
+                        died = Some(format!("{}: {error}", listener.name()));
+                        error!("the listener on {} failed: {error}", listener.name());
+                        self.deregister_one(&mut listener, registry);
+                        continue;
+                    }
+                }
+            }
+            if let Some(slot) = self.listeners.get_mut(index) {
+                *slot = Some(listener);
+            }
+        }
+        died
+    }
+
+    /// Ends the listeners: deregisters them, takes in who is waiting, and closes them; what cannot
+    /// be taken in yet stays for another call. Under force it is counted and let go.
+    pub(crate) fn close(
+        &mut self,
+        engine: &mut Engine<Socket>,
+        registry: &Registry,
+        tokens: TokenRange,
+        now: Instant,
+    ) {
+        if !self.closing {
+            self.closing = true;
+            engine.report_mut().connections.backlog_left = Some(0);
+            for listener in self.iter_mut().filter(|listener| listener.is_owned()) {
+                listener.shut_gate();
+                listener.proceed();
+            }
+            self.deregister(registry);
+        }
+        let forcing = engine.phase() >= Phase::Forcing;
+        for index in 0..self.listeners.len() {
+            let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
+                continue;
+            };
+            if !listener.is_owned() {
+                info!("left the queue of {} to its owner", listener.name());
+                continue;
+            }
+            let emptied = if forcing {
+                self.abandon(&mut listener, engine)
+            } else {
+                listener.is_ready(now) && self.sweep(&mut listener, engine, registry, tokens, now)
+            };
+            if emptied {
+                debug!("closed the listener on {}", listener.name());
+            } else if let Some(slot) = self.listeners.get_mut(index) {
+                *slot = Some(listener);
+            }
+        }
+    }
+
+    /// Takes in who is waiting. Answers whether the queue was seen empty.
+    fn sweep(
+        &mut self,
+        listener: &mut Listener,
+        engine: &mut Engine<Socket>,
+        registry: &Registry,
+        tokens: TokenRange,
+        now: Instant,
+    ) -> bool {
+        let before = engine.report().connections.accepted;
+        let look = self.look(listener, SWEEP, engine, registry, tokens, now);
+        let counts = &mut engine.report_mut().connections;
+        let taken = counts.accepted.saturating_sub(before);
+        counts.swept = counts.swept.saturating_add(taken);
+        match look {
+            Look::Empty => true,
+            Look::More => false,
+            Look::Dead(error) => {
+                warn!("sweep the queue of {}: {error}", listener.name());
+                counts.backlog_left = None;
+                true
+            }
+        }
+    }
+
+    /// Lets go of who is still waiting, and counts them. Answers whether that is all that can be
+    /// done: for want of a descriptor it is tried again as long as connections are being closed.
+    fn abandon(&mut self, listener: &mut Listener, engine: &mut Engine<Socket>) -> bool {
+        let open = engine.open();
+        let left = &mut engine.report_mut().connections.backlog_left;
+        for _ in 0..SWEEP {
+            match listener.accept() {
+                Accepted::Client(..) => *left = left.map(|left| left.saturating_add(1)),
+                Accepted::Empty => return true,
+                Accepted::Broken(_) => {}
+                Accepted::Exhausted(_) if open > 0 => return false,
+                Accepted::Exhausted(error) | Accepted::Dead(error) => {
+                    warn!("count the queue of {}: {error}", listener.name());
+                    *left = None;
+                    return true;
+                }
+            }
+        }
+        true
+    }
+
+    fn look(
+        &mut self,
+        listener: &mut Listener,
+        most: u32,
+        engine: &mut Engine<Socket>,
+        registry: &Registry,
+        tokens: TokenRange,
+        now: Instant,
+    ) -> Look {
+        for _ in 0..most {
+            if engine.vacant().is_none() {
+                if let Some(suppressed) = self.full.admit(now) {
+                    let open = engine.open();
+                    warn!(
+                        "{open} connections open, as many as there may be: clients wait in the \
+                         queue of {} (said {suppressed} times less)",
+                        listener.name()
+                    );
+                }
+                listener.park();
+                return Look::More;
+            }
+            let accepted = match listener.accept() {
+                Accepted::Client(stream, peer) => {
+                    self.admit(stream, peer, engine, registry, tokens, now)
+                }
+                other => Err(other),
+            };
+            match accepted {
+                Ok(()) => listener.proceed(),
+                Err(Accepted::Client(..)) => self.refused = self.refused.saturating_add(1),
+                Err(Accepted::Empty) => {
+                    listener.wait();
+                    return Look::Empty;
+                }
+                Err(Accepted::Broken(error)) => {
+                    self.note(listener, "a client that left", &error, now)
+                }
+                Err(Accepted::Exhausted(error)) => {
+                    listener.rest(listener.pause(), now);
+                    self.note(listener, "clients wait in its queue", &error, now);
+                    return Look::More;
+                }
+                Err(Accepted::Dead(error)) => return Look::Dead(error),
+            }
+        }
+        Look::More
+    }
+
+    /// Gives a client a slot. An error hands back what kept it out.
+    fn admit(
+        &mut self,
+        stream: TcpStream,
+        peer: Option<SocketAddr>,
+        engine: &mut Engine<Socket>,
+        registry: &Registry,
+        tokens: TokenRange,
+        now: Instant,
+    ) -> Result<(), Accepted> {
+        let Some(owner) = engine.admit(peer.map(|peer| peer.ip())) else {
+            return Err(Accepted::Client(stream, peer));
+        };
+        let token = engine.vacant().and_then(|at| {
+            tokens.token(self.listeners.len().checked_add(usize::try_from(at).ok()?)?)
+        });
+        let mut socket = Socket::new(stream);
+        let Some(token) = token else {
+            engine.release(owner);
+            return Err(Accepted::Exhausted(io::Error::other("no token is left")));
+        };
+        if let Err(error) = socket.register(registry, token) {
+            engine.release(owner);
+            return Err(Accepted::Exhausted(error));
+        }
+        if let Some(number) = engine.insert(socket, peer, owner, now) {
+            match peer {
+                Some(peer) => debug!("accepted #{number} {peer}"),
+                None => debug!("accepted #{number}"),
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, listener: &Listener, what: &str, error: &io::Error, now: Instant) {
+        self.errors = self.errors.saturating_add(1);
+        if let Some(suppressed) = self.failures.admit(now) {
+            warn!(
+                "accept on {}: {error}; {what} ({suppressed} failures not logged)",
+                listener.name()
+            );
+        }
+    }
+
+    fn deregister_one(&self, listener: &mut Listener, registry: &Registry) {
+        if let Err(error) = listener.deregister(registry) {
+            warn!("deregister the listener on {}: {error}", listener.name());
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The stop: its phases, its one budget, and what caused it.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::deadline::{after, earlier, is_due};
+
+/// Where a server is in its life. Phases only move forward.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the phases are the contract; a host may match them")]
+pub enum Phase {
+    /// Accepting and echoing.
+    #[default]
+    Running,
+    /// A stop was requested; everything goes on, new clients too.
+    LameDuck,
+    /// No new clients; each connection is closed as soon as it is done.
+    Draining,
+    /// The budget is spent or patience is over: what is left is cut.
+    Forcing,
+    /// The last connection is closed.
+    Finished,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Running => "running",
+            Self::LameDuck => "lame duck",
+            Self::Draining => "draining",
+            Self::Forcing => "forcing",
+            Self::Finished => "finished",
+        })
+    }
+}
+
+/// Why a server stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause {
+    /// `begin_shutdown`, `force_shutdown` or a [`ShutdownHandle`](crate::ShutdownHandle).
+    Requested,
+    /// A signal, by its number.
+    Signal(i32),
+    /// A listener died; the text says how.
+    ListenerFailed(String),
+    /// Polling failed; the text says how.
+    PollFailed(String),
+}
+
+impl Cause {
+    /// Whether somebody asked for the stop.
+    #[must_use]
+    pub fn is_request(&self) -> bool {
+        matches!(self, Self::Requested | Self::Signal(_))
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Requested => f.write_str("request"),
+            Self::Signal(libc::SIGHUP) => f.write_str("SIGHUP"),
+            Self::Signal(libc::SIGINT) => f.write_str("SIGINT"),
+            Self::Signal(libc::SIGQUIT) => f.write_str("SIGQUIT"),
+            Self::Signal(libc::SIGTERM) => f.write_str("SIGTERM"),
+            Self::Signal(number) => write!(f, "signal {number}"),
+            Self::ListenerFailed(how) => write!(f, "listener failed: {how}"),
+            Self::PollFailed(how) => write!(f, "poll failed: {how}"),
+        }
+    }
+}
+
+/// How long each phase of a stop took; zero for one that was skipped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PhaseTimes {
+    /// [`Phase::LameDuck`].
+    pub lame_duck: Duration,
+    /// [`Phase::Draining`].
+    pub draining: Duration,
+    /// [`Phase::Forcing`].
+    pub forcing: Duration,
+}
+
+/// What the stop machine needs to know of a configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StopLimits {
+    pub(crate) budget: Option<Duration>,
+    pub(crate) lame_duck: Duration,
+    /// From here on after the drain began, talking no longer keeps a connection.
+    pub(crate) patience: Option<Duration>,
+}
+
+/// The stop as a machine over time: asked, it moves; it never moves back.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    limits: StopLimits,
+    phase: Phase,
+    cause: Option<Cause>,
+    requested: Option<Instant>,
+    entered: Option<Instant>,
+    /// The end of the whole budget.
+    deadline: Option<Instant>,
+    /// The end of the lame-duck phase.
+    lame_duck_deadline: Option<Instant>,
+    /// When talking stops counting.
+    patience_deadline: Option<Instant>,
+    times: PhaseTimes,
+}
+
+impl Stop {
+    pub(crate) fn new(limits: StopLimits) -> Self {
+        Self {
+            limits,
+            phase: Phase::Running,
+            cause: None,
+            requested: None,
+            entered: None,
+            deadline: None,
+            lame_duck_deadline: None,
+            patience_deadline: None,
+            times: PhaseTimes::default(),
+        }
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn cause(&self) -> Option<&Cause> {
+        self.cause.as_ref()
+    }
+
+    pub(crate) fn times(&self) -> PhaseTimes {
+        self.times
+    }
+
+    /// Time since the first request.
+    pub(crate) fn elapsed(&self, now: Instant) -> Option<Duration> {
+        self.requested.map(|requested| now.saturating_duration_since(requested))
+    }
+
+    /// Whether talking no longer keeps a connection.
+    pub(crate) fn is_impatient(&self, now: Instant) -> bool {
+        self.phase == Phase::Draining && is_due(self.patience_deadline, now)
+    }
+
+    /// Starts the stop. Only the first request counts.
+    pub(crate) fn request(&mut self, cause: Cause, now: Instant) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        self.cause = Some(cause);
+        self.requested = Some(now);
+        self.deadline = after(now, self.limits.budget);
+        self.lame_duck_deadline = after(now, Some(self.limits.lame_duck));
+        let first = if self.limits.lame_duck.is_zero() { Phase::Draining } else { Phase::LameDuck };
+        self.enter(first, now);
+    }
+
+    /// Cuts the stop short, or starts with its last phase.
+    pub(crate) fn force(&mut self, cause: Cause, now: Instant) {
+        if self.phase == Phase::Running {
+            self.cause = Some(cause);
+            self.requested = Some(now);
+        }
+        if self.phase < Phase::Forcing {
+            self.enter(Phase::Forcing, now);
+        }
+    }
+
+    /// Moves on by time: at most one phase a call. Answers whether it did.
+    pub(crate) fn advance(&mut self, now: Instant) -> bool {
+        let next = match self.phase {
+            Phase::LameDuck if is_due(self.lame_duck_deadline, now) => Phase::Draining,
+            Phase::Draining if is_due(self.deadline, now) => Phase::Forcing,
+            Phase::Running
+            | Phase::LameDuck
+            | Phase::Draining
+            | Phase::Forcing
+            | Phase::Finished => return false,
+        };
+        self.enter(next, now);
+        true
+    }
+
+    /// The last connection is gone.
+    pub(crate) fn finish(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Draining | Phase::Forcing) {
+            self.enter(Phase::Finished, now);
+        }
+    }
+
+    /// When [`advance`](Self::advance) or [`is_impatient`](Self::is_impatient) will change.
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        match self.phase {
+            Phase::LameDuck => self.lame_duck_deadline,
+            Phase::Draining => {
+                let patience = self.patience_deadline.filter(|deadline| *deadline > now);
+                earlier(self.deadline, patience)
+            }
+            Phase::Running | Phase::Forcing | Phase::Finished => None,
+        }
+    }
+
+    fn enter(&mut self, next: Phase, now: Instant) {
+        let spent = self.entered.map(|entered| now.saturating_duration_since(entered));
+        let spent = spent.unwrap_or_default();
+        match self.phase {
+            Phase::LameDuck => self.times.lame_duck = spent,
+            Phase::Draining => self.times.draining = spent,
+            Phase::Forcing => self.times.forcing = spent,
+            Phase::Running | Phase::Finished => {}
+        }
+        if next == Phase::Draining {
+            self.patience_deadline = after(now, self.limits.patience);
+        }
+        self.phase = next;
+        self.entered = Some(now);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "instants of a test do not overflow")]
+mod tests {
+    use super::*;
+
+    const LIMITS: StopLimits = StopLimits {
+        budget: Some(Duration::from_secs(8)),
+        lame_duck: Duration::from_secs(2),
+        patience: Some(Duration::from_secs(1)),
+    };
+
+    #[test]
+    fn deadlines_hold_before_at_and_after() {
+        let start = Instant::now();
+        let nano = Duration::from_nanos(1);
+        let mut stop = Stop::new(LIMITS);
+        stop.request(Cause::Requested, start);
+        assert_eq!(stop.phase(), Phase::LameDuck);
+        assert!(!stop.advance(start + LIMITS.lame_duck - nano));
+        assert!(stop.advance(start + LIMITS.lame_duck));
+        assert_eq!(stop.phase(), Phase::Draining);
+        let patient = start + Duration::from_secs(3);
+        assert!(!stop.is_impatient(patient - nano));
+        assert!(stop.is_impatient(patient));
+        assert_eq!(stop.next_deadline(patient), Some(start + Duration::from_secs(8)));
+        assert!(!stop.advance(start + Duration::from_secs(8) - nano));
+        assert!(stop.advance(start + Duration::from_secs(8) + nano));
+        assert_eq!(stop.phase(), Phase::Forcing);
+        stop.finish(start + Duration::from_secs(9));
+        assert_eq!(stop.phase(), Phase::Finished);
+        assert_eq!(stop.times().lame_duck, Duration::from_secs(2));
+        assert_eq!(stop.times().draining, Duration::from_secs(6) + nano);
+    }
+
+    #[test]
+    fn every_phase_meets_every_input() {
+        type Input = fn(&mut Stop, Instant);
+        let inputs: [(&str, Input); 4] = [
+            ("request", |stop, now| stop.request(Cause::Signal(libc::SIGTERM), now)),
+            ("force", |stop, now| stop.force(Cause::Signal(libc::SIGQUIT), now)),
+            ("advance", |stop, now| while stop.advance(now) {}),
+            ("finish", |stop, now| stop.finish(now)),
+        ];
+        let start = Instant::now();
+        for (first, one) in inputs {
+            for (second, two) in inputs {
+                for (third, three) in inputs {
+                    let mut stop = Stop::new(LIMITS);
+                    let mut last = stop.phase();
+                    for (step, input) in [one, two, three, one, two].into_iter().enumerate() {
+                        let now = start + Duration::from_secs(3 * step as u64);
+                        input(&mut stop, now);
+                        assert!(stop.phase() >= last, "{first} {second} {third}");
+                        assert_eq!(stop.cause().is_some(), stop.phase() > Phase::Running);
+                        last = stop.phase();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_second_request_changes_neither_cause_nor_budget() {
+        let start = Instant::now();
+        let limits = StopLimits { lame_duck: Duration::ZERO, ..LIMITS };
+        let mut stop = Stop::new(limits);
+        stop.request(Cause::Signal(libc::SIGTERM), start);
+        assert_eq!(stop.phase(), Phase::Draining);
+        stop.request(Cause::Requested, start + Duration::from_secs(7));
+        assert_eq!(stop.cause(), Some(&Cause::Signal(libc::SIGTERM)));
+        assert!(stop.advance(start + Duration::from_secs(8)));
+    }
+
+    #[test]
+    fn a_budget_without_end_never_forces() {
+        let start = Instant::now();
+        let mut stop =
+            Stop::new(StopLimits { budget: None, lame_duck: Duration::ZERO, patience: None });
+        stop.request(Cause::Requested, start);
+        assert!(!stop.advance(start + Duration::from_secs(1 << 30)));
+        assert_eq!(stop.next_deadline(start), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! The connections: a slab, the lists through it, and the one door out.
+
+use log::debug;
+use slab::Slab;
+use std::io;
+use std::net::SocketAddr;
+
+use super::connection::{Connection, Place};
+use super::deadline::Tick;
+use super::list::{Link, List, Nodes};
+use super::observer::{Closed, Observer};
+use super::quota::Quota;
+use super::report::{ByteCounts, CloseReason, Report};
+use super::stream::Stream;
+
+/// A list that says where in its life a connection is; each slot is on exactly one.
+#[derive(Debug)]
+pub(crate) struct Life;
+/// A list of slots that wait for work; most are on none.
+#[derive(Debug)]
+pub(crate) struct Waiting;
+
+#[derive(Debug)]
+pub(crate) struct Slot<S> {
+    pub(crate) connection: Connection<S>,
+    life: Link,
+    waiting: Link,
+}
+
+impl<S> Nodes<Life> for Slab<Slot<S>> {
+    fn link(&mut self, at: u32) -> Option<&mut Link> {
+        self.get_mut(at as usize).map(|slot| &mut slot.life)
+    }
+}
+
+impl<S> Nodes<Waiting> for Slab<Slot<S>> {
+    fn link(&mut self, at: u32) -> Option<&mut Link> {
+        self.get_mut(at as usize).map(|slot| &mut slot.waiting)
+    }
+}
+
+/// Slots reserved at once; a larger table grows when it gets there.
+const RESERVED: usize = 1 << 20;
+
+/// The lists of life, by place.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    even: List<Life>,
+    odd: List<Life>,
+    stuck: List<Life>,
+    lingering: List<Life>,
+    closed: List<Life>,
+    /// Whether `odd` is the one in the order of the last byte.
+    swapped: bool,
+}
+
+impl Lists {
+    /// The place of open connections in the order of the last byte.
+    pub(crate) fn aging(&self) -> Place {
+        if self.swapped { Place::Odd } else { Place::Even }
+    }
+
+    /// The place of open connections that the drain has yet to visit.
+    pub(crate) fn unvisited(&self) -> Place {
+        if self.swapped { Place::Even } else { Place::Odd }
+    }
+
+    pub(crate) fn of(&self, place: Place) -> &List<Life> {
+        match place {
+            Place::Even => &self.even,
+            Place::Odd => &self.odd,
+            Place::Stuck => &self.stuck,
+            Place::Lingering => &self.lingering,
+            Place::Closed => &self.closed,
+        }
+    }
+
+    fn of_mut(&mut self, place: Place) -> &mut List<Life> {
+        match place {
+            Place::Even => &mut self.even,
+            Place::Odd => &mut self.odd,
+            Place::Stuck => &mut self.stuck,
+            Place::Lingering => &mut self.lingering,
+            Place::Closed => &mut self.closed,
+        }
+    }
+}
+
+/// All connections of a server, and the account of them.
+pub(crate) struct Table<S> {
+    slots: Slab<Slot<S>>,
+    capacity: usize,
+    lists: Lists,
+    /// To be pumped without an event.
+    ready: List<Waiting>,
+    /// To be pumped once less is held.
+    paused: List<Waiting>,
+    pub(crate) quota: Quota,
+    pub(crate) report: Report,
+    pub(crate) observer: Option<Box<dyn Observer + Send>>,
+}
+
+impl<S: Stream> Table<S> {
+    pub(crate) fn new(quota: Quota) -> Self {
+        Self {
+            slots: Slab::new(),
+            capacity: 0,
+            lists: Lists::default(),
+            ready: List::default(),
+            paused: List::default(),
+            quota,
+            report: Report::default(),
+            observer: None,
+        }
+    }
+
+    /// Sets how many connections there may be, and reserves their slots.
+    pub(crate) fn reserve(&mut self, capacity: usize) {
+        self.capacity = capacity;
+        if self.slots.is_empty() {
+            self.slots = Slab::with_capacity(capacity.min(RESERVED));
+        }
+    }
+
+    /// Connections that have a slot.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The slot that the next [`insert`](Self::insert) will give, unless the table is full.
+    pub(crate) fn vacant(&self) -> Option<u32> {
+        let full = self.slots.len() >= self.capacity;
+        if full { None } else { u32::try_from(self.slots.vacant_key()).ok() }
+    }
+
+    /// One more than the highest slot that is taken.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.iter().next_back().map_or(0, |(at, _)| at.saturating_add(1))
+    }
+
+    /// Calls `act` for each slot's stream until it fails.
+    pub(crate) fn for_each_stream(
+        &mut self,
+        mut act: impl FnMut(usize, &mut S) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.slots.iter_mut().try_for_each(|(at, slot)| act(at, slot.connection.stream_mut()))
+    }
+
+    pub(crate) fn lists(&self) -> &Lists {
+        &self.lists
+    }
+
+    pub(crate) fn get(&self, at: u32) -> Option<&Connection<S>> {
+        self.slots.get(at as usize).map(|slot| &slot.connection)
+    }
+
+    pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S>> {
+        self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)
+    }
+
+    /// The connection in a slot and the sums that it counts into.
+    pub(crate) fn get_pair(&mut self, at: u32) -> Option<(&mut Connection<S>, &mut ByteCounts)> {
+        let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
+        Some((connection, &mut self.report.bytes))
+    }
+
+    /// Takes a new connection in. Answers its number, from 1 upward.
+    pub(crate) fn insert(
+        &mut self,
+        stream: S,
+        peer: Option<SocketAddr>,
+        owner: u32,
+        active: Tick,
+        place: Place,
+    ) -> Option<u64> {
+        let at = self.vacant()?;
+        let counts = &mut self.report.connections;
+        counts.accepted = counts.accepted.saturating_add(1);
+        let number = counts.accepted;
+        let connection = Connection::new(stream, low_half(number), owner, active, place);
+        self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
+        self.lists.of_mut(place).push_back(&mut self.slots, at);
+        if let Some(observer) = &mut self.observer {
+            observer.on_open(number, peer);
+        }
+        Some(number)
+    }
+
+    /// Makes every aging connection an unvisited one, if none is left of those. Answers whether.
+    pub(crate) fn unvisit_all(&mut self) -> bool {
+        let none_left = self.lists.of(self.lists.unvisited()).is_empty();
+        self.lists.swapped ^= none_left;
+        none_left
+    }
+
+    /// Moves an open connection to the end of a list.
+    pub(crate) fn put(&mut self, at: u32, to: Place) {
+        let Some(connection) = self.get_mut(at) else {
+            return;
+        };
+        let from = connection.place();
+        connection.set_place(to);
+        self.follow(at, from);
+    }
+
+    /// Takes a connection whose place was `from` to the end of the list of its present place.
+    pub(crate) fn follow(&mut self, at: u32, from: Place) {
+        let Some(connection) = self.get(at) else {
+            return;
+        };
+        let to = connection.place();
+        self.lists.of_mut(from).remove(&mut self.slots, at);
+        self.lists.of_mut(to).push_back(&mut self.slots, at);
+    }
+
+    /// The one door out: accounts for a connection and marks its slot for the end of the turn.
+    /// `ask` counts it as one of the stop, whose peer should have everything.
+    pub(crate) fn close(&mut self, at: u32, reason: CloseReason, ask: bool) {
+        let Some(connection) = self.get_mut(at) else {
+            return;
+        };
+        let from = connection.place();
+        if from == Place::Closed {
+            return;
+        }
+        self.unwait(at);
+        let Some(connection) = self.get_mut(at) else {
+            return;
+        };
+        let closing = connection.close(reason, ask);
+        let (low, owner) = (connection.number, connection.owner);
+        self.follow(at, from);
+        self.quota.release(owner);
+        let report = &mut self.report;
+        report.connections.on_closed(reason);
+        report.bytes.unsent = report.bytes.unsent.saturating_add(closing.bytes.unsent);
+        report.bytes.peer_aborted =
+            report.bytes.peer_aborted.saturating_add(closing.bytes.peer_aborted);
+        if ask && !closing.confirmed {
+            report.unconfirmed = report.unconfirmed.saturating_add(1);
+        }
+        let connection = whole(low, report.connections.accepted);
+        debug!("closed #{connection}: {reason}, {} bytes echoed", closing.bytes.written);
+        if let Some(observer) = &mut self.observer {
+            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
+        }
+    }
+
+    /// Has a slot pumped in a turn to come, without an event.
+    pub(crate) fn make_ready(&mut self, at: u32) {
+        self.ready.push_back(&mut self.slots, at);
+    }
+
+    /// Has an open connection pumped once less is held.
+    pub(crate) fn pause(&mut self, at: u32) {
+        if self.paused.push_back(&mut self.slots, at)
+            && let Some(connection) = self.get_mut(at)
+        {
+            connection.set_paused(true);
+        }
+    }
+
+    /// Makes the longest pause end.
+    pub(crate) fn resume(&mut self) {
+        let Some(at) = self.paused.front() else {
+            return;
+        };
+        self.unwait(at);
+        self.make_ready(at);
+    }
+
+    /// Takes a slot off the list of those that wait for work, to be done before its connection
+    /// ceases to be open.
+    pub(crate) fn unwait(&mut self, at: u32) {
+        let Some(connection) = self.get_mut(at) else {
+            return;
+        };
+        if connection.is_paused() {
+            connection.set_paused(false);
+            self.paused.remove(&mut self.slots, at);
+        } else {
+            self.ready.remove(&mut self.slots, at);
+        }
+    }
+
+    pub(crate) fn ready_len(&self) -> u32 {
+        self.ready.len()
+    }
+
+    pub(crate) fn has_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    pub(crate) fn pop_ready(&mut self) -> Option<u32> {
+        self.ready.pop_front(&mut self.slots)
+    }
+
+    /// Frees the slots that were closed in this turn, and with them the streams. Answers how
+    /// many.
+    pub(crate) fn reap(&mut self) -> usize {
+        let mut freed: usize = 0;
+        while let Some(at) = self.lists.closed.pop_front(&mut self.slots) {
+            drop(self.slots.try_remove(at as usize));
+            freed = freed.saturating_add(1);
+        }
+        freed
+    }
+}
+
+fn low_half(number: u64) -> u32 {
+    u32::try_from(number & u64::from(u32::MAX)).unwrap_or(0)
+}
+
+/// The number of which `low` is the low half: the largest one up to `newest`.
+fn whole(low: u32, newest: u64) -> u64 {
+    newest.saturating_sub(u64::from(low_half(newest).wrapping_sub(low)))
+}

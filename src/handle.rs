@@ -1,0 +1,102 @@
+//! The request to stop, from any thread.
+
+use mio::Waker;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+/// What was asked for; it only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Request {
+    Nothing,
+    Shutdown,
+    Force,
+}
+
+/// The word that handles and a server share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RequestCell(Arc<AtomicU8>);
+
+const SHUTDOWN: u8 = 1;
+const FORCE: u8 = 2;
+
+impl RequestCell {
+    fn raise(&self, to: u8) {
+        self.0.fetch_max(to, Ordering::Release);
+    }
+
+    /// The most that was asked for so far.
+    pub(crate) fn get(&self) -> Request {
+        match self.0.load(Ordering::Acquire) {
+            FORCE => Request::Force,
+            SHUTDOWN => Request::Shutdown,
+            _ => Request::Nothing,
+        }
+    }
+}
+
+/// Asks a server to stop: from any thread, at any time, any number of times.
+///
+/// A request is sticky: made before the server runs, it counts; made after its end, or after the
+/// server was dropped, it does nothing. With a waker the server's poll wakes at once; without one
+/// the next `end_turn` sees the request. No method blocks or fails; none may be called from a
+/// signal handler.
+#[derive(Clone)]
+pub struct ShutdownHandle {
+    cell: RequestCell,
+    waker: Option<Arc<Waker>>,
+}
+
+impl ShutdownHandle {
+    pub(crate) fn new(cell: RequestCell, waker: Option<Arc<Waker>>) -> Self {
+        Self { cell, waker }
+    }
+
+    /// Asks for a graceful stop.
+    pub fn shutdown(&self) {
+        self.request(SHUTDOWN);
+    }
+
+    /// Asks for the stop to be cut short: what is not done is cut.
+    pub fn force(&self) {
+        self.request(FORCE);
+    }
+
+    fn request(&self, what: u8) {
+        self.cell.raise(what);
+        if let Some(waker) = &self.waker
+            && let Err(error) = waker.wake()
+        {
+            // The request stands; only the moment at which it is seen may be later.
+            log::debug!("wake the poll for a stop request: {error}");
+        }
+    }
+}
+
+impl fmt::Debug for ShutdownHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShutdownHandle").field("request", &self.cell.get()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_only_grows() {
+        type Ask = fn(&ShutdownHandle);
+        let asks: [(Ask, u8); 2] =
+            [(ShutdownHandle::shutdown, SHUTDOWN), (ShutdownHandle::force, FORCE)];
+        for (first, one) in asks {
+            for (second, two) in asks {
+                let handle = ShutdownHandle::new(RequestCell::default(), None);
+                assert_eq!(handle.cell.get(), Request::Nothing);
+                first(&handle);
+                second(&handle.clone());
+                let most = if one.max(two) == FORCE { Request::Force } else { Request::Shutdown };
+                assert_eq!(handle.cell.get(), most);
+            }
+        }
+    }
+}

@@ -197,7 +197,6 @@ impl Source for Signals {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "instants of a test do not overflow")]
 mod tests {
     use super::*;
 

@@ -125,7 +125,6 @@ impl Limit {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "instants of a test do not overflow")]
 mod tests {
     use super::*;
 

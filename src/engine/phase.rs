@@ -222,7 +222,6 @@ impl Stop {
 }
 
 #[cfg(test)]
-#[expect(clippy::arithmetic_side_effects, reason = "instants of a test do not overflow")]
 mod tests {
     use super::*;
 

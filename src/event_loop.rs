@@ -1,7 +1,7 @@
 //! A loop of the server's own: the poll, its waker, the signals and the one clock.
 
 use mio::event::Event;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Poll, Registry, Token, Waker};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -82,7 +82,7 @@ impl EventLoop {
     pub fn watch_signals(&mut self, mut signals: Signals) -> Result<(), Error> {
         self.poll
             .registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)
+            .register(&mut signals, SIGNALS, mio::Interest::READABLE)
             .map_err(|error| Error::io(ErrorKind::Signal, "watch the signals", error))?;
         signals.disarm();
         self.signals = Some(signals);

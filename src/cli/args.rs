@@ -1,0 +1,99 @@
+//! The command line: one definition for parsing, help, completions and the manual page.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::cli::bench::BenchArgs;
+use crate::cli::serve_args::{ServeArgs, ServeCommand};
+
+const ABOUT: &str = "A TCP echo server that stops without losing a byte, and proves it";
+
+const AFTER_HELP: &str = "\
+Without a subcommand netgrace serves; `netgrace serve` also takes the addresses without a flag.
+
+Units:
+  DUR    250ms, 10s, 1m30s (us, ms, s, m, h; a bare number is an error; off or 0s disables)
+  SIZE   64K = 64KiB = 65536, 64kB = 64000, 512B
+  N      500, 10k, 1.5M
+
+Signals:
+  INT, TERM, HUP  stop gracefully; again, 500 ms or more later: cut what is left; a third: die
+  QUIT            cut what is left
+  USR1            log the counters
+
+Exit codes:
+  0      stopped on request, nothing lost
+  1      could not start, or the loop failed
+  2      usage
+  3      stopped on request, but bytes or queued clients were lost (--strict: not complete)
+  128+n  ended by the third stop signal
+
+Examples:
+  netgrace                                      echo on 127.0.0.1:5388 until Ctrl-C
+  netgrace -l 0.0.0.0:7000 -l '[::]:7000'       everywhere, both families
+  netgrace -l 127.0.0.1:0 --port-file port.txt  any free port, told to a script
+  netgrace --drain peer --shutdown-timeout 30s  let every client finish, up to 30 s
+  netgrace --report - --strict                  print the account of the stop as JSON";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "netgrace",
+    version,
+    about = ABOUT,
+    after_help = "'--help' tells units, signals, exit codes and examples.",
+    after_long_help = AFTER_HELP,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    /// What to do; without one, serve.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+
+    /// The flags of the bare command.
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Echo what clients send (the default)
+    #[command(after_long_help = AFTER_HELP)]
+    Serve(Box<ServeCommand>),
+    /// Load-test a TCP echo server: every byte checked, honest latency, shutdown audit
+    Bench(Box<BenchArgs>),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page (roff), of a subcommand if one is named
+    Man {
+        /// The subcommand
+        #[arg(value_enum)]
+        page: Option<Page>,
+    },
+}
+
+/// The shells with a completion script.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// The subcommands with a manual page of their own.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Page {
+    /// netgrace-serve(1)
+    Serve,
+    /// netgrace-bench(1)
+    Bench,
+}

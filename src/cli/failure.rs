@@ -1,0 +1,39 @@
+//! Why the program ends without having done what was asked.
+
+use std::fmt;
+
+/// One line for stderr and the exit code that goes with it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: u8,
+    message: String,
+}
+
+impl Failure {
+    /// The command line asks for something that cannot be meant: exit code 2.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit: 2,
+            message: message.into(),
+        }
+    }
+
+    /// What was asked could not be done here and now: exit code 1.
+    pub(crate) fn unable(message: impl Into<String>) -> Self {
+        Self {
+            exit: 1,
+            message: message.into(),
+        }
+    }
+
+    /// The exit code of the process.
+    pub(crate) fn exit(&self) -> u8 {
+        self.exit
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

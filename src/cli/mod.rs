@@ -1,0 +1,108 @@
+//! The program: parses the command line, does what it says, turns the outcome into an exit code.
+//!
+//! Everything here uses the public API of the library only.
+
+use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, Parser};
+
+mod address;
+mod args;
+mod bench;
+mod failure;
+mod filter;
+mod limits;
+mod output;
+mod serve_args;
+mod units;
+
+use args::{Cli, Command, Page, Shell};
+use failure::Failure;
+
+/// Runs the program with the arguments of the process.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse_from(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => return explain(error),
+    };
+    let outcome = match cli.command {
+        None => Err(Failure::unable("serve is not built in")),
+        Some(Command::Serve(_)) => Err(Failure::unable("serve is not built in")),
+        Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Completions { shell }) => completions(shell),
+        Some(Command::Man { page }) => man(page),
+    };
+    finish(outcome)
+}
+
+/// Tells why it failed, if it did.
+fn finish(outcome: Result<ExitCode, Failure>) -> ExitCode {
+    outcome.unwrap_or_else(|failure| {
+        output::to_stderr(&format!("error: {failure}\n"));
+        ExitCode::from(failure.exit())
+    })
+}
+
+/// Shows what the parser has to say: help and version on stdout, mistakes on stderr.
+fn explain(mut error: clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        return finish(print(&error.render().to_string()));
+    }
+    // What the user typed is quoted in the message and must not reach the terminal as it is.
+    let mut raw = false;
+    let quoted: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
+    for (kind, value) in quoted {
+        if let ContextValue::String(text) = value
+            && text.contains(char::is_control)
+        {
+            raw = true;
+            error.insert(kind, ContextValue::String(text.escape_debug().to_string()));
+        }
+    }
+    if raw {
+        error.remove(ContextKind::Suggested);
+    }
+    let message = error.render().to_string();
+    output::to_stderr(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
+    ExitCode::from(2)
+}
+
+fn completions(shell: Shell) -> Result<ExitCode, Failure> {
+    let shell = match shell {
+        Shell::Bash => clap_complete::Shell::Bash,
+        Shell::Zsh => clap_complete::Shell::Zsh,
+        Shell::Fish => clap_complete::Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "netgrace", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
+    let mut command = Cli::command();
+    command.build();
+    let name = match page {
+        None => None,
+        Some(Page::Serve) => Some("serve"),
+        Some(Page::Bench) => Some("bench"),
+    };
+    let page = name
+        .and_then(|name| command.find_subcommand(name).cloned())
+        .unwrap_or(command);
+    let mut roff = Vec::new();
+    let rendered = clap_mangen::Man::new(page).render(&mut roff);
+    rendered.map_err(|error| Failure::unable(format!("cannot render the page: {error}")))?;
+    print(&String::from_utf8_lossy(&roff))
+}
+
+/// Prints what was asked for.
+fn print(text: &str) -> Result<ExitCode, Failure> {
+    match output::to_stdout(text) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::unable(format!("cannot write to stdout: {error}"))),
+    }
+}

@@ -1,0 +1,200 @@
+//! The flags of `netgrace serve`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::address::{ListenAddress, listen_address};
+use crate::cli::filter::Verbosity;
+use crate::cli::limits::{self, Nofile};
+use crate::cli::units::{self, Timeout};
+
+/// `netgrace serve`: the same flags as the bare command, and addresses without a flag.
+#[derive(Debug, Args)]
+pub(crate) struct ServeCommand {
+    /// Address to listen on, as with --listen
+    #[arg(value_name = "ADDR", value_parser = listen_address)]
+    pub(crate) addresses: Vec<ListenAddress>,
+
+    /// The flags.
+    #[command(flatten)]
+    pub(crate) flags: ServeArgs,
+}
+
+/// The flags of `netgrace` and `netgrace serve`.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on: host:port, [v6]:port; port 0 for any free one; repeatable
+    /// [default: 127.0.0.1:5388]
+    #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
+    #[arg(env = "NETGRACE_LISTEN", help_heading = "Listening")]
+    pub(crate) listen: Vec<ListenAddress>,
+
+    /// Write the bound addresses here, one a line, once all are listening
+    #[arg(long, value_name = "PATH", help_heading = "Listening")]
+    pub(crate) port_file: Option<PathBuf>,
+
+    /// Accept queue of each listener [default: the system's somaxconn]
+    #[arg(long, value_name = "N", value_parser = backlog, help_heading = "Listening")]
+    pub(crate) backlog: Option<u32>,
+
+    /// Let several processes listen on one port (SO_REUSEPORT)
+    #[arg(long, help_heading = "Listening")]
+    pub(crate) reuse_port: bool,
+
+    /// Connections held at once; more wait in the kernel's queue [default: the open-file limit
+    /// less what the process itself needs]
+    #[arg(short, long, value_name = "N", value_parser = units::positive_count)]
+    #[arg(help_heading = "Limits")]
+    pub(crate) max_conns: Option<u64>,
+
+    /// Soft limit of open files: a number, max (the hard limit) or keep
+    #[arg(
+        long,
+        value_name = "N|max|keep",
+        default_value = "max",
+        help_heading = "Limits"
+    )]
+    #[arg(value_parser = limits::nofile)]
+    pub(crate) nofile: Nofile,
+
+    /// Close a connection that moved no byte either way for this long
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "off",
+        help_heading = "Limits"
+    )]
+    #[arg(value_parser = units::optional_timeout)]
+    pub(crate) idle_timeout: Timeout,
+
+    /// The one budget of a stop; what is left then is cut; infinity for none
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "8s",
+        help_heading = "Stopping"
+    )]
+    #[arg(value_parser = units::timeout)]
+    pub(crate) shutdown_timeout: Timeout,
+
+    /// When a connection is done once the stop has begun
+    #[arg(
+        long,
+        value_name = "MODE",
+        value_enum,
+        default_value_t,
+        help_heading = "Stopping"
+    )]
+    pub(crate) drain: DrainMode,
+
+    /// Quiet time that makes a connection done under --drain idle
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "200ms",
+        help_heading = "Stopping"
+    )]
+    #[arg(value_parser = units::duration)]
+    pub(crate) idle_grace: Duration,
+
+    /// After the last byte and our end of stream, wait this long for the peer's
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "1s",
+        help_heading = "Stopping"
+    )]
+    #[arg(value_parser = units::duration)]
+    pub(crate) linger: Duration,
+
+    /// Go on accepting this long after the stop request (for load balancers)
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "0s",
+        help_heading = "Stopping"
+    )]
+    #[arg(value_parser = units::duration)]
+    pub(crate) lame_duck: Duration,
+
+    /// Exit 0 only for a stop of grade complete
+    #[arg(long, help_heading = "Stopping")]
+    pub(crate) strict: bool,
+
+    /// Leave Nagle's algorithm on (TCP_NODELAY off)
+    #[arg(long, help_heading = "Sockets")]
+    pub(crate) nagle: bool,
+
+    /// Receive buffer of each connection [default: the system's]
+    #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Sockets")]
+    pub(crate) rcvbuf: Option<u64>,
+
+    /// Send buffer of each connection [default: the system's]
+    #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Sockets")]
+    pub(crate) sndbuf: Option<u64>,
+
+    /// Give up a peer that acknowledges nothing for this long (TCP_USER_TIMEOUT)
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "off",
+        help_heading = "Sockets"
+    )]
+    #[arg(value_parser = units::optional_timeout)]
+    pub(crate) user_timeout: Timeout,
+
+    /// Spin this long after the last event before sleeping: latency for CPU time
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "off",
+        help_heading = "Sockets"
+    )]
+    #[arg(value_parser = units::optional_timeout)]
+    pub(crate) busy_poll: Timeout,
+
+    /// Write the account of the stop here as one JSON object; - for stdout
+    #[arg(long, value_name = "FILE|-", help_heading = "Output")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// Log the counters this often (SIGUSR1: at once)
+    #[arg(
+        long,
+        value_name = "DUR",
+        default_value = "off",
+        help_heading = "Output"
+    )]
+    #[arg(value_parser = units::optional_timeout)]
+    pub(crate) stats: Timeout,
+
+    /// Print the effective settings and limits on stdout, start nothing
+    #[arg(long, help_heading = "Output")]
+    pub(crate) dry_run: bool,
+
+    /// How much is logged.
+    #[command(flatten)]
+    pub(crate) verbosity: Verbosity,
+}
+
+/// When a connection is done once the stop has begun.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum DrainMode {
+    /// What has arrived is echoed, and it was quiet for --idle-grace
+    #[default]
+    Idle,
+    /// What has arrived is echoed
+    Flush,
+    /// The peer has closed
+    Peer,
+}
+
+fn backlog(text: &str) -> Result<u32, units::UnitError> {
+    let count = units::positive_count(text)?;
+    // listen(2) takes an int.
+    u32::try_from(count)
+        .ok()
+        .filter(|count| *count <= 0x7fff_ffff)
+        .ok_or_else(units::too_large)
+}

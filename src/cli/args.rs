@@ -43,7 +43,6 @@ Examples:
     after_help = "'--help' tells units, signals, exit codes and examples.",
     after_long_help = AFTER_HELP,
     args_conflicts_with_subcommands = true,
-    disable_help_subcommand = true,
     max_term_width = 100
 )]
 pub(crate) struct Cli {

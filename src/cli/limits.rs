@@ -1,6 +1,24 @@
 //! The open-file limit, and how many connections fit below it.
 
+use std::fmt;
+use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::cli::failure::Failure;
 use crate::cli::units::{self, UnitError};
+
+/// What the process opens for itself besides its listeners once the limit is read: the poll, the
+/// waker, both ends of the signal pipe, a temporary file, a pipe to move pages.
+const OWN_FILES: u64 = 7;
+
+/// Kept free on top when the number of connections is ours to choose: for the resolver, a
+/// debugger, a descriptor that the host leaked into us. A small limit gives a quarter at most.
+const MARGIN: u64 = 64;
+
+/// The ways out that every refusal here names.
+const REMEDY: &str = "ulimit -Hn in a shell, LimitNOFILE= in a service unit, --ulimit nofile= for \
+                      a container";
 
 /// What `--nofile` asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,5 +37,232 @@ pub(crate) fn nofile(text: &str) -> Result<Nofile, UnitError> {
         "keep" => Ok(Nofile::Keep),
         "max" => Ok(Nofile::Max),
         _ => units::positive_count(text).map(Nofile::Exactly),
+    }
+}
+
+/// The limit of open files of this process.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct OpenFiles {
+    /// The soft limit as it was found; `None` is unlimited, here and below.
+    before: Option<u64>,
+    /// The soft limit as it is to be.
+    soft: Option<u64>,
+    /// What the soft limit can be raised to.
+    hard: Option<u64>,
+}
+
+impl OpenFiles {
+    /// Finds out what `--nofile` comes to, changing nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the number is above the hard limit.
+    pub(crate) fn plan(nofile: Nofile) -> Result<Self, Failure> {
+        let Rlimit {
+            current: before,
+            maximum: hard,
+        } = getrlimit(Resource::Nofile);
+        let soft = match nofile {
+            Nofile::Keep => before,
+            Nofile::Max => hard,
+            Nofile::Exactly(limit) => Some(limit),
+        };
+        if is_above(soft, hard) {
+            return Err(Failure::unable(format!(
+                "cannot set the open-file limit to {}: the hard limit is {}; raise that ({REMEDY}) \
+                 or use --nofile max",
+                limit(soft),
+                limit(hard),
+            )));
+        }
+        Ok(Self { before, soft, hard })
+    }
+
+    /// Makes the plan the limit of this process, and tells the limit that is then in force.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses a limit that was asked for by number.
+    pub(crate) fn apply(self, nofile: Nofile) -> Result<Self, Failure> {
+        if self.soft == self.before {
+            return Ok(self);
+        }
+        let set = setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: self.soft,
+                maximum: self.hard,
+            },
+        );
+        match (set, nofile) {
+            (Ok(()), _) => Ok(self),
+            (Err(error), Nofile::Exactly(wanted)) => Err(Failure::unable(format!(
+                "cannot set the open-file limit to {wanted}: {error}; use --nofile keep"
+            ))),
+            // Some systems report no hard limit and still refuse to go above a limit of their own.
+            (Err(_), Nofile::Keep | Nofile::Max) => Ok(Self {
+                soft: self.before,
+                ..self
+            }),
+        }
+    }
+
+    /// How many connections may be open at once: `wanted`, or as many as fit. `None`: no limit.
+    ///
+    /// # Errors
+    ///
+    /// When `wanted` does not fit below the limit, or nothing at all does.
+    pub(crate) fn connections(
+        self,
+        wanted: Option<u64>,
+        listeners: u64,
+    ) -> Result<Option<u64>, Failure> {
+        let own = open_now()
+            .saturating_add(listeners)
+            .saturating_add(OWN_FILES);
+        self.fit(wanted, own)
+    }
+
+    fn fit(self, wanted: Option<u64>, own: u64) -> Result<Option<u64>, Failure> {
+        let Some(soft) = self.soft else {
+            return Ok(wanted);
+        };
+        let room = soft.saturating_sub(own);
+        let margin = MARGIN.min(soft / 4);
+        match wanted {
+            Some(wanted) if wanted <= room => Ok(Some(wanted)),
+            None if room > margin => Ok(Some(room.saturating_sub(margin))),
+            _ => Err(self.too_small(wanted, own, room)),
+        }
+    }
+
+    fn too_small(self, wanted: Option<u64>, own: u64, room: u64) -> Failure {
+        let needed = own.saturating_add(wanted.unwrap_or(1).max(1));
+        let lower = if room > 0 && wanted.is_some() {
+            format!("lower --max-conns to {room}, or ")
+        } else {
+            String::new()
+        };
+        let raise = if is_above(Some(needed), self.hard) {
+            format!(
+                "raise the hard limit ({}) to {needed} or more: {REMEDY}",
+                limit(self.hard)
+            )
+        } else {
+            format!("raise it with --nofile max or --nofile {needed}")
+        };
+        Failure::unable(format!(
+            "cannot hold {} connections: the open-file limit is {} and the process itself needs \
+             {own}; {lower}{raise}",
+            wanted.map_or_else(|| "any".to_owned(), |wanted| wanted.to_string()),
+            limit(self.soft),
+        ))
+    }
+}
+
+/// `1024 -> 20000`, or one number when nothing changes.
+impl fmt::Display for OpenFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.before != self.soft {
+            write!(f, "{} -> ", limit(self.before))?;
+        }
+        f.write_str(&limit(self.soft))
+    }
+}
+
+fn limit(limit: Option<u64>) -> String {
+    limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+}
+
+fn is_above(a: Option<u64>, b: Option<u64>) -> bool {
+    a.unwrap_or(u64::MAX) > b.unwrap_or(u64::MAX)
+}
+
+/// The number of descriptors open now; where the system does not tell, the usual few.
+fn open_now() -> u64 {
+    let Ok(listing) = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")) else {
+        return 8;
+    };
+    // The listing is itself one of them.
+    u64::try_from(listing.count().saturating_sub(1)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(soft: u64, hard: u64) -> OpenFiles {
+        OpenFiles {
+            before: Some(soft),
+            soft: Some(soft),
+            hard: Some(hard),
+        }
+    }
+
+    #[track_caller]
+    fn refused(fit: Result<Option<u64>, Failure>, parts: &[&str]) {
+        let failure = fit.expect_err("should not fit");
+        assert_eq!(failure.exit(), 1);
+        let message = failure.to_string();
+        for part in parts {
+            assert!(message.contains(part), "{message:?} does not say {part:?}");
+        }
+    }
+
+    #[test]
+    fn connections_leave_room_for_the_process() {
+        assert_eq!(files(20_000, 20_000).fit(None, 12).unwrap(), Some(19_924));
+        assert_eq!(files(64, 64).fit(None, 12).unwrap(), Some(36));
+        assert_eq!(files(32, 32).fit(None, 12).unwrap(), Some(12));
+        assert_eq!(files(64, 64).fit(Some(52), 12).unwrap(), Some(52));
+        let unlimited = OpenFiles {
+            before: None,
+            soft: None,
+            hard: None,
+        };
+        assert_eq!(unlimited.fit(None, 12).unwrap(), None);
+        assert_eq!(unlimited.fit(Some(7), 12).unwrap(), Some(7));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_the_way_out() {
+        refused(
+            files(64, 64).fit(Some(53), 12),
+            &["hold 53", "limit is 64", "needs 12"],
+        );
+        refused(
+            files(64, 64).fit(Some(53), 12),
+            &["--max-conns to 52", "hard limit (64) to 65"],
+        );
+        refused(
+            files(64, 4096).fit(Some(100), 12),
+            &["--nofile max or --nofile 112"],
+        );
+        refused(
+            files(12, 12).fit(None, 12),
+            &["hold any connections", "to 13 or more"],
+        );
+        refused(
+            files(20, 20).fit(Some(u64::MAX), u64::MAX),
+            &["hold 18446744073709551615"],
+        );
+    }
+
+    #[test]
+    fn the_log_shows_the_change() {
+        assert_eq!(files(64, 4096).to_string(), "64");
+        let raised = OpenFiles {
+            before: Some(1024),
+            soft: Some(20_000),
+            hard: Some(20_000),
+        };
+        assert_eq!(raised.to_string(), "1024 -> 20000");
+    }
+
+    #[test]
+    fn the_process_has_files_open() {
+        let here = open_now();
+        let file = fs::File::open("/proc/self/status");
+        assert!(here >= 3 && (file.is_err() || open_now() > 3));
     }
 }

@@ -9,10 +9,12 @@ use clap::{CommandFactory, Parser};
 
 mod address;
 mod args;
+mod atomic_file;
 mod bench;
 mod failure;
 mod filter;
 mod limits;
+mod logger;
 mod output;
 mod serve_args;
 mod units;
@@ -39,7 +41,7 @@ pub(crate) fn run() -> ExitCode {
 /// Tells why it failed, if it did.
 fn finish(outcome: Result<ExitCode, Failure>) -> ExitCode {
     outcome.unwrap_or_else(|failure| {
-        output::to_stderr(&format!("error: {failure}\n"));
+        output::complain(&format!("error: {failure}\n"));
         ExitCode::from(failure.exit())
     })
 }
@@ -67,7 +69,7 @@ fn explain(mut error: clap::Error) -> ExitCode {
         error.remove(ContextKind::Suggested);
     }
     let message = error.render().to_string();
-    output::to_stderr(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
+    output::complain(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
     ExitCode::from(2)
 }
 
@@ -101,7 +103,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
 
 /// Prints what was asked for.
 fn print(text: &str) -> Result<ExitCode, Failure> {
-    match output::to_stdout(text) {
+    match output::print(text) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::unable(format!("cannot write to stdout: {error}"))),
     }

@@ -32,10 +32,7 @@ impl ListenAddress {
             }
         }
         if found.is_empty() {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the name has no address",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
         Ok(found)
     }
@@ -44,21 +41,14 @@ impl ListenAddress {
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Tcp { host, port } = self;
-        if host.contains(':') {
-            write!(f, "[{host}]:{port}")
-        } else {
-            write!(f, "{host}:{port}")
-        }
+        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
     }
 }
 
 /// Parses a `--listen` value.
 pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     let (host, port) = host_and_port(text)?;
-    Ok(ListenAddress::Tcp {
-        host: host.to_owned(),
-        port,
-    })
+    Ok(ListenAddress::Tcp { host: host.to_owned(), port })
 }
 
 /// Splits `host:port` or `[v6]:port`.
@@ -85,10 +75,7 @@ fn split(text: &str) -> Result<(&str, &str), String> {
         };
     }
     match text.rsplit_once(':') {
-        None => Err(format!(
-            "needs a port; did you mean {}:5388?",
-            text.escape_debug()
-        )),
+        None => Err(format!("needs a port; did you mean {}:5388?", text.escape_debug())),
         Some(("", port)) => Err(format!(
             "needs a host: 127.0.0.1:{0} for this machine only, 0.0.0.0:{0} for everybody",
             port.escape_debug()
@@ -116,10 +103,7 @@ mod tests {
             ("localhost:65535", ("localhost", 65535)),
         ] {
             assert_eq!(host_and_port(text), Ok(expected));
-            assert_eq!(
-                listen_address(text).map(|address| address.to_string()),
-                Ok(text.into())
-            );
+            assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(text.into()));
         }
     }
 

@@ -31,26 +31,17 @@ impl AtomicFile {
             }
             if kind.is_fifo() {
                 // Whether somebody reads it is decided when it is written.
-                return Ok(Self {
-                    path,
-                    temporary: None,
-                });
+                return Ok(Self { path, temporary: None });
             }
             if !kind.is_file() {
                 special(&path)?;
-                return Ok(Self {
-                    path,
-                    temporary: None,
-                });
+                return Ok(Self { path, temporary: None });
             }
         }
         let temporary = temporary(&path)?;
         drop(create(&temporary)?);
         fs::remove_file(&temporary)?;
-        Ok(Self {
-            path,
-            temporary: Some(temporary),
-        })
+        Ok(Self { path, temporary: Some(temporary) })
     }
 
     /// Puts the contents there.
@@ -83,12 +74,7 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
 /// Follows no link that somebody else may have put there. What an earlier process with our id left
 /// behind is in the way.
 fn create(temporary: &Path) -> io::Result<File> {
-    let create = || {
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(temporary)
-    };
+    let create = || OpenOptions::new().write(true).create_new(true).open(temporary);
     match create() {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(temporary)?;
@@ -100,10 +86,7 @@ fn create(temporary: &Path) -> io::Result<File> {
 
 /// A pipe without a reader fails instead of holding us up.
 fn special(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
+    OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path)
 }
 
 #[cfg(test)]
@@ -118,9 +101,7 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<OsString> {
         let listing = fs::read_dir(directory).expect("readable");
-        let mut names: Vec<_> = listing
-            .map(|entry| entry.expect("entry").file_name())
-            .collect();
+        let mut names: Vec<_> = listing.map(|entry| entry.expect("entry").file_name()).collect();
         names.sort();
         names
     }
@@ -144,9 +125,7 @@ mod tests {
         let directory = directory("link");
         std::os::unix::fs::symlink("target", directory.join("link")).expect("linked");
         fs::write(directory.join("target"), "before").expect("writable");
-        AtomicFile::claim(&directory.join("link"))
-            .and_then(|f| f.write(b"after"))
-            .expect("ok");
+        AtomicFile::claim(&directory.join("link")).and_then(|f| f.write(b"after")).expect("ok");
         assert_eq!(fs::read(directory.join("target")).expect("there"), b"after");
         assert_eq!(names(&directory), ["link", "target"]);
         fs::remove_dir_all(&directory).expect("removed");
@@ -156,12 +135,7 @@ mod tests {
     fn devices_are_written_not_replaced() {
         let null = AtomicFile::claim(Path::new("/dev/null")).expect("claimed");
         null.write(b"gone").expect("written");
-        assert!(
-            fs::metadata("/dev/null")
-                .expect("there")
-                .file_type()
-                .is_char_device()
-        );
+        assert!(fs::metadata("/dev/null").expect("there").file_type().is_char_device());
         let full = AtomicFile::claim(Path::new("/dev/full")).expect("claimed");
         assert!(full.write(b"no room").is_err());
     }

@@ -12,18 +12,12 @@ pub(crate) struct Failure {
 impl Failure {
     /// The command line asks for something that cannot be meant: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self {
-            exit: 2,
-            message: message.into(),
-        }
+        Self { exit: 2, message: message.into() }
     }
 
     /// What was asked could not be done here and now: exit code 1.
     pub(crate) fn unable(message: impl Into<String>) -> Self {
-        Self {
-            exit: 1,
-            message: message.into(),
-        }
+        Self { exit: 1, message: message.into() }
     }
 
     /// The exit code of the process.

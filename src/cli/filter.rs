@@ -36,9 +36,7 @@ impl Verbosity {
             return None;
         }
         let place = SCALE.iter().position(|level| *level == DEFAULT)?;
-        let place = place
-            .saturating_add(self.verbose.into())
-            .saturating_sub(self.quiet.into());
+        let place = place.saturating_add(self.verbose.into()).saturating_sub(self.quiet.into());
         SCALE.get(place).or(SCALE.last()).copied()
     }
 }
@@ -73,17 +71,11 @@ impl Filter {
 
     /// The most talkative level of any target.
     pub(crate) fn max_level(&self) -> LevelFilter {
-        self.targets
-            .iter()
-            .fold(self.level, |max, (_, level)| max.max(*level))
+        self.targets.iter().fold(self.level, |max, (_, level)| max.max(*level))
     }
 
     fn read(&mut self, items: &str) {
-        for item in items
-            .split(',')
-            .map(str::trim)
-            .filter(|item| !item.is_empty())
-        {
+        for item in items.split(',').map(str::trim).filter(|item| !item.is_empty()) {
             let (target, level) = match item.split_once('=') {
                 None => (None, item),
                 Some((target, level)) => (Some(target.trim()), level.trim()),
@@ -124,11 +116,7 @@ mod tests {
             (0, 255, LevelFilter::Off),
             (1, 1, LevelFilter::Info),
         ] {
-            assert_eq!(
-                filter(verbose, quiet, "").level,
-                level,
-                "-v {verbose} -q {quiet}"
-            );
+            assert_eq!(filter(verbose, quiet, "").level, level, "-v {verbose} -q {quiet}");
         }
     }
 
@@ -137,14 +125,8 @@ mod tests {
         let read = filter(0, 0, " warn , netgrace::engine = TRACE,mio=debug,");
         assert_eq!(read.level, LevelFilter::Warn);
         assert_eq!(read.max_level(), LevelFilter::Trace);
-        let targets = [
-            ("netgrace::engine", LevelFilter::Trace),
-            ("mio", LevelFilter::Debug),
-        ];
-        assert_eq!(
-            read.targets,
-            targets.map(|(target, level)| (target.to_owned(), level))
-        );
+        let targets = [("netgrace::engine", LevelFilter::Trace), ("mio", LevelFilter::Debug)];
+        assert_eq!(read.targets, targets.map(|(target, level)| (target.to_owned(), level)));
         assert_eq!(read.refused, [""; 0]);
     }
 
@@ -153,11 +135,7 @@ mod tests {
         let read = filter(0, 0, "nfo,=debug,x=,\u{1b}[0m,debug");
         assert_eq!(read.level, LevelFilter::Debug);
         assert_eq!(read.refused.len(), 4);
-        assert!(
-            read.refused
-                .iter()
-                .all(|line| !line.contains(char::is_control))
-        );
+        assert!(read.refused.iter().all(|line| !line.contains(char::is_control)));
     }
 
     #[test]

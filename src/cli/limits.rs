@@ -9,8 +9,8 @@ use crate::cli::failure::Failure;
 use crate::cli::units::{self, UnitError};
 
 /// What the process opens for itself besides its listeners once the limit is read: the poll, the
-/// waker, both ends of the signal pipe, a temporary file, a pipe to move pages.
-const OWN_FILES: u64 = 7;
+/// waker, a temporary file, a pipe to move pages.
+const OWN_FILES: u64 = 5;
 
 /// Kept free on top when the number of connections is ours to choose: for the resolver, a
 /// debugger, a descriptor that the host leaked into us. A small limit gives a quarter at most.
@@ -58,10 +58,7 @@ impl OpenFiles {
     ///
     /// When the number is above the hard limit.
     pub(crate) fn plan(nofile: Nofile) -> Result<Self, Failure> {
-        let Rlimit {
-            current: before,
-            maximum: hard,
-        } = getrlimit(Resource::Nofile);
+        let Rlimit { current: before, maximum: hard } = getrlimit(Resource::Nofile);
         let soft = match nofile {
             Nofile::Keep => before,
             Nofile::Max => hard,
@@ -87,24 +84,20 @@ impl OpenFiles {
         if self.soft == self.before {
             return Ok(self);
         }
-        let set = setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: self.soft,
-                maximum: self.hard,
-            },
-        );
+        let set = setrlimit(Resource::Nofile, Rlimit { current: self.soft, maximum: self.hard });
         match (set, nofile) {
             (Ok(()), _) => Ok(self),
             (Err(error), Nofile::Exactly(wanted)) => Err(Failure::unable(format!(
                 "cannot set the open-file limit to {wanted}: {error}; use --nofile keep"
             ))),
             // Some systems report no hard limit and still refuse to go above a limit of their own.
-            (Err(_), Nofile::Keep | Nofile::Max) => Ok(Self {
-                soft: self.before,
-                ..self
-            }),
+            (Err(_), Nofile::Keep | Nofile::Max) => Ok(Self { soft: self.before, ..self }),
         }
+    }
+
+    /// The hard limit, in words.
+    pub(crate) fn hard(self) -> String {
+        limit(self.hard)
     }
 
     /// How many connections may be open at once: `wanted`, or as many as fit. `None`: no limit.
@@ -117,9 +110,7 @@ impl OpenFiles {
         wanted: Option<u64>,
         listeners: u64,
     ) -> Result<Option<u64>, Failure> {
-        let own = open_now()
-            .saturating_add(listeners)
-            .saturating_add(OWN_FILES);
+        let own = open_now().saturating_add(listeners).saturating_add(OWN_FILES);
         self.fit(wanted, own)
     }
 
@@ -144,10 +135,7 @@ impl OpenFiles {
             String::new()
         };
         let raise = if is_above(Some(needed), self.hard) {
-            format!(
-                "raise the hard limit ({}) to {needed} or more: {REMEDY}",
-                limit(self.hard)
-            )
+            format!("raise the hard limit ({}) to {needed} or more: {REMEDY}", limit(self.hard))
         } else {
             format!("raise it with --nofile max or --nofile {needed}")
         };
@@ -187,16 +175,24 @@ fn open_now() -> u64 {
     u64::try_from(listing.count().saturating_sub(1)).unwrap_or(u64::MAX)
 }
 
+/// The longest accept queue that the system gives, where it tells.
+pub(crate) fn somaxconn() -> Option<u32> {
+    fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
+}
+
+/// The memory of this process that is in use, where the system tells.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = pages.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(u64::try_from(rustix::param::page_size()).ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn files(soft: u64, hard: u64) -> OpenFiles {
-        OpenFiles {
-            before: Some(soft),
-            soft: Some(soft),
-            hard: Some(hard),
-        }
+        OpenFiles { before: Some(soft), soft: Some(soft), hard: Some(hard) }
     }
 
     #[track_caller]
@@ -215,47 +211,24 @@ mod tests {
         assert_eq!(files(64, 64).fit(None, 12).unwrap(), Some(36));
         assert_eq!(files(32, 32).fit(None, 12).unwrap(), Some(12));
         assert_eq!(files(64, 64).fit(Some(52), 12).unwrap(), Some(52));
-        let unlimited = OpenFiles {
-            before: None,
-            soft: None,
-            hard: None,
-        };
+        let unlimited = OpenFiles { before: None, soft: None, hard: None };
         assert_eq!(unlimited.fit(None, 12).unwrap(), None);
         assert_eq!(unlimited.fit(Some(7), 12).unwrap(), Some(7));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_the_way_out() {
-        refused(
-            files(64, 64).fit(Some(53), 12),
-            &["hold 53", "limit is 64", "needs 12"],
-        );
-        refused(
-            files(64, 64).fit(Some(53), 12),
-            &["--max-conns to 52", "hard limit (64) to 65"],
-        );
-        refused(
-            files(64, 4096).fit(Some(100), 12),
-            &["--nofile max or --nofile 112"],
-        );
-        refused(
-            files(12, 12).fit(None, 12),
-            &["hold any connections", "to 13 or more"],
-        );
-        refused(
-            files(20, 20).fit(Some(u64::MAX), u64::MAX),
-            &["hold 18446744073709551615"],
-        );
+        refused(files(64, 64).fit(Some(53), 12), &["hold 53", "limit is 64", "needs 12"]);
+        refused(files(64, 64).fit(Some(53), 12), &["--max-conns to 52", "hard limit (64) to 65"]);
+        refused(files(64, 4096).fit(Some(100), 12), &["--nofile max or --nofile 112"]);
+        refused(files(12, 12).fit(None, 12), &["hold any connections", "to 13 or more"]);
+        refused(files(20, 20).fit(Some(u64::MAX), u64::MAX), &["hold 18446744073709551615"]);
     }
 
     #[test]
     fn the_log_shows_the_change() {
         assert_eq!(files(64, 4096).to_string(), "64");
-        let raised = OpenFiles {
-            before: Some(1024),
-            soft: Some(20_000),
-            hard: Some(20_000),
-        };
+        let raised = OpenFiles { before: Some(1024), soft: Some(20_000), hard: Some(20_000) };
         assert_eq!(raised.to_string(), "1024 -> 20000");
     }
 

@@ -39,15 +39,10 @@ thread_local! {
 /// Installs the logger and reports what was wrong with the filter.
 pub(crate) fn install(filter: &Filter) {
     let logger = filter.targets.iter().fold(
-        SimpleLogger::new()
-            .with_utc_timestamps()
-            .with_level(filter.level),
+        SimpleLogger::new().with_utc_timestamps().with_level(filter.level),
         |logger, (target, level)| logger.with_module_level(target, *level),
     );
-    let offered = Offered {
-        logger,
-        dropped: AtomicU64::new(0),
-    };
+    let offered = Offered { logger, dropped: AtomicU64::new(0) };
     if log::set_boxed_logger(Box::new(offered)).is_err() {
         return;
     }
@@ -79,11 +74,7 @@ struct Offered {
 impl Offered {
     fn has_room(&self) -> bool {
         let patient = PATIENT.load(Ordering::Relaxed);
-        let patience = if patient {
-            output::PATIENCE
-        } else {
-            Duration::ZERO
-        };
+        let patience = if patient { output::PATIENCE } else { Duration::ZERO };
         let room = output::is_writable(io::stderr().as_fd(), patience);
         if !room {
             PATIENT.store(false, Ordering::Relaxed);
@@ -100,8 +91,7 @@ impl Offered {
         let written = panic::catch_unwind(AssertUnwindSafe(|| {
             let text = one_line(message);
             let args = format_args!("{text}");
-            self.logger
-                .log(&Record::builder().metadata(metadata).args(args).build());
+            self.logger.log(&Record::builder().metadata(metadata).args(args).build());
         }));
         WRITING.set(false);
         written.is_ok()
@@ -119,14 +109,10 @@ impl Log for Offered {
         }
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let about = Metadata::builder()
-                .level(Level::Warn)
-                .target(TARGET)
-                .build();
+            let about = Metadata::builder().level(Level::Warn).target(TARGET).build();
             let message = format_args!("{dropped} log lines dropped: stderr did not take them");
             if !self.write(about, message) {
-                self.dropped
-                    .fetch_add(dropped.saturating_add(1), Ordering::Relaxed);
+                self.dropped.fetch_add(dropped.saturating_add(1), Ordering::Relaxed);
                 return;
             }
         }
@@ -142,7 +128,7 @@ impl Log for Offered {
 fn one_line(message: fmt::Arguments<'_>) -> String {
     let mut line = OneLine(String::new());
     // A formatter that fails leaves what it wrote so far, and that is logged.
-    if write!(line, "{message}").is_err() {}
+    write!(line, "{message}").unwrap_or_default();
     line.0
 }
 
@@ -157,11 +143,7 @@ impl Write for OneLine {
                 }
                 return Err(fmt::Error);
             }
-            if c.is_control() {
-                self.0.extend(c.escape_default())
-            } else {
-                self.0.push(c)
-            }
+            if c.is_control() { self.0.extend(c.escape_default()) } else { self.0.push(c) }
         }
         Ok(())
     }
@@ -176,11 +158,7 @@ mod tests {
         assert_eq!(one_line(format_args!("a {} c", "b")), "a b c");
         assert_eq!(one_line(format_args!("x\ny\u{1b}[0mß")), "x\\ny\\u{1b}[0mß");
         let long = one_line(format_args!("{}{}", "é".repeat(5_000), "tail"));
-        assert!(
-            long.len() < MESSAGE_BYTES_MAX + 8 && long.ends_with("é…"),
-            "{}",
-            long.len()
-        );
+        assert!(long.len() < MESSAGE_BYTES_MAX + 8 && long.ends_with("é…"), "{}", long.len());
     }
 
     #[test]

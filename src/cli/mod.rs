@@ -16,7 +16,10 @@ mod filter;
 mod limits;
 mod logger;
 mod output;
+mod report;
+mod serve;
 mod serve_args;
+mod settings;
 mod units;
 
 use args::{Cli, Command, Page, Shell};
@@ -29,8 +32,8 @@ pub(crate) fn run() -> ExitCode {
         Err(error) => return explain(error),
     };
     let outcome = match cli.command {
-        None => Err(Failure::unable("serve is not built in")),
-        Some(Command::Serve(_)) => Err(Failure::unable("serve is not built in")),
+        None => serve::run(&cli.serve, &[]),
+        Some(Command::Serve(serve)) => serve::run(&serve.flags, &serve.addresses),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { page }) => man(page),
@@ -53,10 +56,8 @@ fn explain(mut error: clap::Error) -> ExitCode {
     }
     // What the user typed is quoted in the message and must not reach the terminal as it is.
     let mut raw = false;
-    let quoted: Vec<(ContextKind, ContextValue)> = error
-        .context()
-        .map(|(kind, value)| (kind, value.clone()))
-        .collect();
+    let quoted: Vec<(ContextKind, ContextValue)> =
+        error.context().map(|(kind, value)| (kind, value.clone())).collect();
     for (kind, value) in quoted {
         if let ContextValue::String(text) = value
             && text.contains(char::is_control)
@@ -92,9 +93,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
         Some(Page::Serve) => Some("serve"),
         Some(Page::Bench) => Some("bench"),
     };
-    let page = name
-        .and_then(|name| command.find_subcommand(name).cloned())
-        .unwrap_or(command);
+    let page = name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command);
     let mut roff = Vec::new();
     let rendered = clap_mangen::Man::new(page).render(&mut roff);
     rendered.map_err(|error| Failure::unable(format!("cannot render the page: {error}")))?;

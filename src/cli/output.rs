@@ -22,10 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 /// When stdout is full or gone. A reader who left early has what he wanted: that is no error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
@@ -43,7 +40,7 @@ pub(crate) fn print_or_give_up(text: &str) -> io::Result<()> {
 /// Tells the user on stderr why nothing came of it. When stderr is gone or stuck there is nobody
 /// to tell, so a failure is of no consequence.
 pub(crate) fn complain(text: &str) {
-    if write_chunks(io::stderr().as_fd(), text.as_bytes()).is_err() {}
+    write_chunks(io::stderr().as_fd(), text.as_bytes()).unwrap_or_default();
 }
 
 /// Whether a line can be written now, or within `patience`, without waiting for a reader.

@@ -26,9 +26,9 @@ pub(crate) struct ServeCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address to listen on: host:port, [v6]:port; port 0 for any free one; repeatable
-    /// [default: 127.0.0.1:5388]
+    /// [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
     #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
-    #[arg(env = "NETGRACE_LISTEN", help_heading = "Listening")]
+    #[arg(help_heading = "Listening")]
     pub(crate) listen: Vec<ListenAddress>,
 
     /// Write the bound addresses here, one a line, once all are listening
@@ -50,72 +50,36 @@ pub(crate) struct ServeArgs {
     pub(crate) max_conns: Option<u64>,
 
     /// Soft limit of open files: a number, max (the hard limit) or keep
-    #[arg(
-        long,
-        value_name = "N|max|keep",
-        default_value = "max",
-        help_heading = "Limits"
-    )]
+    #[arg(long, value_name = "N|max|keep", default_value = "max", help_heading = "Limits")]
     #[arg(value_parser = limits::nofile)]
     pub(crate) nofile: Nofile,
 
     /// Close a connection that moved no byte either way for this long
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "off",
-        help_heading = "Limits"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Limits")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) idle_timeout: Timeout,
 
     /// The one budget of a stop; what is left then is cut; infinity for none
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "8s",
-        help_heading = "Stopping"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "8s", help_heading = "Stopping")]
     #[arg(value_parser = units::timeout)]
     pub(crate) shutdown_timeout: Timeout,
 
     /// When a connection is done once the stop has begun
-    #[arg(
-        long,
-        value_name = "MODE",
-        value_enum,
-        default_value_t,
-        help_heading = "Stopping"
-    )]
+    #[arg(long, value_name = "MODE", value_enum, default_value_t, help_heading = "Stopping")]
     pub(crate) drain: DrainMode,
 
     /// Quiet time that makes a connection done under --drain idle
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "200ms",
-        help_heading = "Stopping"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "200ms", help_heading = "Stopping")]
     #[arg(value_parser = units::duration)]
     pub(crate) idle_grace: Duration,
 
     /// After the last byte and our end of stream, wait this long for the peer's
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "1s",
-        help_heading = "Stopping"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "1s", help_heading = "Stopping")]
     #[arg(value_parser = units::duration)]
     pub(crate) linger: Duration,
 
     /// Go on accepting this long after the stop request (for load balancers)
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "0s",
-        help_heading = "Stopping"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "0s", help_heading = "Stopping")]
     #[arg(value_parser = units::duration)]
     pub(crate) lame_duck: Duration,
 
@@ -136,22 +100,12 @@ pub(crate) struct ServeArgs {
     pub(crate) sndbuf: Option<u64>,
 
     /// Give up a peer that acknowledges nothing for this long (TCP_USER_TIMEOUT)
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "off",
-        help_heading = "Sockets"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Sockets")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) user_timeout: Timeout,
 
     /// Spin this long after the last event before sleeping: latency for CPU time
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "off",
-        help_heading = "Sockets"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Sockets")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) busy_poll: Timeout,
 
@@ -160,12 +114,7 @@ pub(crate) struct ServeArgs {
     pub(crate) report: Option<PathBuf>,
 
     /// Log the counters this often (SIGUSR1: at once)
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "off",
-        help_heading = "Output"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Output")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) stats: Timeout,
 
@@ -193,8 +142,5 @@ pub(crate) enum DrainMode {
 fn backlog(text: &str) -> Result<u32, units::UnitError> {
     let count = units::positive_count(text)?;
     // listen(2) takes an int.
-    u32::try_from(count)
-        .ok()
-        .filter(|count| *count <= 0x7fff_ffff)
-        .ok_or_else(units::too_large)
+    u32::try_from(count).ok().filter(|count| *count <= 0x7fff_ffff).ok_or_else(units::too_large)
 }

@@ -100,9 +100,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, UnitError> {
             return Err(unknown_duration_unit(text, number, unit));
         };
         if finest.is_some_and(|finest| finest >= rank) {
-            return Err(refuse(
-                "combines units other than from large to small (1m30s)",
-            ));
+            return Err(refuse("combines units other than from large to small (1m30s)"));
         }
         finest = Some(rank);
         let nanos = scaled(number, *scale).ok_or_else(too_large)?;
@@ -132,9 +130,7 @@ pub(crate) fn positive_duration(text: &str) -> Result<Duration, UnitError> {
 pub(crate) fn timeout(text: &str) -> Result<Timeout, UnitError> {
     match text {
         "infinity" => Ok(Timeout::Never),
-        "off" => Err(refuse(
-            "is ambiguous here; say infinity for no limit, 0s for at once",
-        )),
+        "off" => Err(refuse("is ambiguous here; say infinity for no limit, 0s for at once")),
         _ => duration(text).map(Timeout::After),
     }
 }
@@ -159,17 +155,9 @@ pub(crate) fn size(text: &str) -> Result<u64, UnitError> {
         return Err(refuse(&what));
     }
     let Some((_, scale)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
-        return Err(refuse(
-            "has an unknown unit (B, K or KiB, M, G, T; kB, MB, GB, TB)",
-        ));
+        return Err(refuse("has an unknown unit (B, K or KiB, M, G, T; kB, MB, GB, TB)"));
     };
-    whole(
-        number,
-        *scale,
-        after,
-        expected,
-        "is not a whole number of bytes",
-    )
+    whole(number, *scale, after, expected, "is not a whole number of bytes")
 }
 
 /// Parses a number of things, or of things a second.
@@ -177,9 +165,7 @@ pub(crate) fn count(text: &str) -> Result<u64, UnitError> {
     let expected = "is not a count such as 500, 10k or 1.5M";
     let (number, unit, after) = split_term(text).ok_or_else(|| refuse(expected))?;
     if unit == "K" {
-        return Err(refuse(&format!(
-            "has an unknown unit; did you mean {number}k?"
-        )));
+        return Err(refuse(&format!("has an unknown unit; did you mean {number}k?")));
     }
     let Some((_, scale)) = COUNT_UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err(refuse("has an unknown unit (k = 1000, M = 1000000)"));
@@ -240,29 +226,13 @@ pub(crate) fn approximate_duration(duration: Duration) -> String {
 
 /// Writes a size exactly, in the largest binary unit that divides it.
 pub(crate) fn format_size(bytes: u64) -> String {
-    format_multiple(
-        bytes,
-        &[
-            ("TiB", 1 << 40),
-            ("GiB", 1 << 30),
-            ("MiB", 1 << 20),
-            ("KiB", 1 << 10),
-        ],
-    )
-    .unwrap_or_else(|| format!("{bytes}B"))
-}
-
-/// Writes a count exactly, with `k` or `M` where that is shorter.
-pub(crate) fn format_count(count: u64) -> String {
-    format_multiple(count, &[("M", 1_000_000), ("k", 1_000)]).unwrap_or_else(|| count.to_string())
-}
-
-fn format_multiple(value: u64, units: &[(&str, u64)]) -> Option<String> {
-    units.iter().find_map(|(name, scale)| {
-        let fits = value > 0 && value.checked_rem(*scale) == Some(0);
-        let multiple = value.checked_div(*scale).filter(|_| fits)?;
+    let units = [("TiB", 1_u64 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    let found = units.iter().find_map(|(name, scale)| {
+        let divides = bytes > 0 && bytes.checked_rem(*scale) == Some(0);
+        let multiple = bytes.checked_div(*scale).filter(|_| divides)?;
         Some(format!("{multiple}{name}"))
-    })
+    });
+    found.unwrap_or_else(|| format!("{bytes}B"))
 }
 
 /// `whole.fraction`, where the fraction has `digits` digits of which trailing zeros are dropped.
@@ -270,25 +240,19 @@ fn decimal(whole: impl fmt::Display, fraction: u32, digits: usize) -> String {
     if fraction == 0 {
         return whole.to_string();
     }
-    format!("{whole}.{fraction:0digits$}")
-        .trim_end_matches('0')
-        .to_owned()
+    format!("{whole}.{fraction:0digits$}").trim_end_matches('0').to_owned()
 }
 
 /// Splits the first number and its unit off; what follows the unit is the rest.
 fn split_term(text: &str) -> Option<(&str, &str, &str)> {
-    let end_of_number = text
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(text.len());
+    let end_of_number = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at_checked(end_of_number)?;
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let well_formed = match number.split_once('.') {
         None => digits(number),
         Some((whole, fraction)) => digits(whole) && digits(fraction),
     };
-    let end_of_unit = rest
-        .find(|c: char| !c.is_ascii_alphabetic())
-        .unwrap_or(rest.len());
+    let end_of_unit = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
     let (unit, rest) = rest.split_at_checked(end_of_unit)?;
     well_formed.then_some((number, unit, rest))
 }
@@ -302,10 +266,7 @@ fn scaled(number: &str, scale: u128) -> Option<Option<u128>> {
         return Some(Some(whole));
     }
     // Nothing here has a unit above 10^13, so a longer fraction cannot come out whole.
-    let Some(divisor) = u32::try_from(fraction.len())
-        .ok()
-        .filter(|digits| *digits <= 18)
-    else {
+    let Some(divisor) = u32::try_from(fraction.len()).ok().filter(|digits| *digits <= 18) else {
         return Some(None);
     };
     let divisor = 10_u128.checked_pow(divisor)?;

@@ -1,1 +1,21 @@
 //! The integration tests: one binary, one module a theme.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::let_underscore_must_use,
+    missing_docs,
+    unreachable_pub
+)]
+
+#[cfg(feature = "cli")]
+mod cli;
+#[cfg(feature = "cli")]
+mod console;
+#[cfg(feature = "cli")]
+mod files;
+#[cfg(feature = "cli")]
+mod support;
+mod tidy;

@@ -1,0 +1,184 @@
+//! `netgrace serve`: binds, runs the loop, and tells how it ended.
+
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use log::{info, warn};
+use netgrace::{Error, ErrorKind, EventLoop, Report, Server, Signals};
+
+use crate::cli::address::ListenAddress;
+use crate::cli::atomic_file::AtomicFile;
+use crate::cli::failure::Failure;
+use crate::cli::filter::Filter;
+use crate::cli::limits::{self, OpenFiles};
+use crate::cli::logger::{self, TARGET};
+use crate::cli::output;
+use crate::cli::report;
+use crate::cli::serve_args::ServeArgs;
+use crate::cli::settings::{self, Settings};
+
+/// Serves until it is stopped, on the addresses given without a flag and those of the flags.
+pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
+    let rust_log = std::env::var_os("RUST_LOG");
+    logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
+    // Before everything that takes time: a stop signal that comes while binding is a request.
+    let signals = Signals::install().map_err(explain)?;
+    if args.dry_run {
+        return dry_run(args, first);
+    }
+    let open_files = OpenFiles::plan(args.nofile)?.apply(args.nofile)?;
+    let settings = Settings::gather(args, first, open_files)?;
+    let files = Files::claim(args)?;
+    let server = bind(&settings)?;
+    announce(&settings, &server);
+    info!(target: TARGET, "open files: {}", settings.files);
+    let addresses = server.local_addrs();
+    let mut event_loop = EventLoop::new(server).map_err(explain)?;
+    event_loop.watch_signals(signals).map_err(explain)?;
+    files.write_ports(&addresses)?;
+    info!(target: TARGET, "ready");
+    turn_until_finished(&mut event_loop, args);
+    Ok(conclude(event_loop.server().report(), args, &files))
+}
+
+/// Checks all that can be checked without starting anything.
+fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
+    let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
+    drop(Server::unbound(settings.config()).map_err(explain)?);
+    for address in &settings.listen {
+        resolve(address)?;
+    }
+    Files::claim(args)?;
+    match output::print(&settings.to_string()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(Failure::unable(format!("cannot write to stdout: {error}"))),
+    }
+}
+
+/// The files that are written on the way, known to be writable.
+struct Files {
+    ports: Option<AtomicFile>,
+    report: Option<AtomicFile>,
+}
+
+impl Files {
+    fn claim(args: &ServeArgs) -> Result<Self, Failure> {
+        let claim = |flag: &str, path: Option<&std::path::PathBuf>| {
+            let claimed = path.map(|path| {
+                AtomicFile::claim(path).map_err(|error| {
+                    Failure::unable(format!("cannot write {flag} {path:?}: {error}"))
+                })
+            });
+            claimed.transpose()
+        };
+        let report = args.report.as_ref().filter(|path| !is_stdout(path));
+        Ok(Self {
+            ports: claim("--port-file", args.port_file.as_ref())?,
+            report: claim("--report", report)?,
+        })
+    }
+
+    fn write_ports(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+        let Some(file) = &self.ports else {
+            return Ok(());
+        };
+        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        let written = file.write(lines.as_bytes());
+        written.map_err(|error| Failure::unable(format!("cannot write the --port-file: {error}")))
+    }
+}
+
+fn is_stdout(path: &std::path::Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Each name's first address that can be had, in the order given.
+fn bind(settings: &Settings<'_>) -> Result<Server, Failure> {
+    let mut server = Server::unbound(settings.config()).map_err(explain)?;
+    for address in &settings.listen {
+        let mut failed = None;
+        for candidate in resolve(address)? {
+            failed = server.listen(candidate).err();
+            if failed.is_none() {
+                break;
+            }
+        }
+        if let Some(error) = failed {
+            return Err(explain(error));
+        }
+    }
+    Ok(server)
+}
+
+fn resolve(address: &ListenAddress) -> Result<Vec<SocketAddr>, Failure> {
+    address.resolve().map_err(|error| Failure::unable(format!("cannot resolve {address}: {error}")))
+}
+
+/// What was attempted and why it failed come from the library; what to do about it from here.
+fn explain(error: Error) -> Failure {
+    if error.kind() == ErrorKind::Config {
+        return Failure::usage(settings::in_flags(&error.to_string()));
+    }
+    let message = format!("cannot {error}");
+    let advice = match io::Error::from(error).kind() {
+        io::ErrorKind::AddrInUse => "; choose another port, or port 0 for any free one",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need privileges, such as CAP_NET_BIND_SERVICE"
+        }
+        _ => "",
+    };
+    Failure::unable(format!("{message}{advice}"))
+}
+
+fn announce(settings: &Settings<'_>, server: &Server) {
+    let backlog = settings.backlog.map_or_else(String::new, |b| format!(" (backlog {b})"));
+    for address in server.local_addrs() {
+        info!(target: TARGET, "listening on {address}{backlog}");
+        if address.ip().is_unspecified() {
+            warn!(target: TARGET, "{address} is open to every network of this machine");
+        }
+    }
+    if settings.is_backlog_capped() {
+        warn!(target: TARGET, "the system caps the backlog: raise net.core.somaxconn for more");
+    }
+}
+
+fn turn_until_finished(event_loop: &mut EventLoop, args: &ServeArgs) {
+    let interval = args.stats.limit();
+    let mut due = interval.and_then(|interval| Instant::now().checked_add(interval));
+    while !event_loop.is_finished() {
+        // Without --stats no clock is read here: the loop knows its own deadlines.
+        event_loop.turn(due.map(|due| due.saturating_duration_since(Instant::now())));
+        let now = due.map(|_| Instant::now());
+        let is_due = due.is_some_and(|due| now.is_some_and(|now| now >= due));
+        if event_loop.take_stats_request() || is_due {
+            let line = report::to_line(&event_loop.server().stats(), limits::resident_bytes());
+            info!(target: TARGET, "{line}");
+        }
+        if is_due {
+            due = now.and_then(|now| now.checked_add(interval?));
+        }
+    }
+}
+
+/// Tells how it ended. A report that cannot be written is a line in the log: the exit code speaks
+/// of the stop alone.
+fn conclude(report: &Report, args: &ServeArgs, files: &Files) -> ExitCode {
+    logger::wait_for_room();
+    let json = || report::to_json(report, args.strict);
+    let written = match (&files.report, &args.report) {
+        (Some(file), _) => file.write(json().as_bytes()),
+        (None, Some(_)) => output::print_or_give_up(&json()),
+        (None, None) => Ok(()),
+    };
+    if let Err(error) = written {
+        warn!(target: TARGET, "cannot write the report: {error}");
+    }
+    for (level, line) in report::to_lines(report, args.strict) {
+        log::log!(target: TARGET, level, "{line}");
+    }
+    ExitCode::from(report.exit_code(args.strict))
+}

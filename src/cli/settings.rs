@@ -1,0 +1,195 @@
+//! What `netgrace serve` is going to do: the flags, the environment and the limits put together.
+
+use std::fmt;
+
+use netgrace::{Config, Drain};
+
+use crate::cli::address::{ListenAddress, listen_address};
+use crate::cli::failure::Failure;
+use crate::cli::limits::{self, OpenFiles};
+use crate::cli::serve_args::{DrainMode, ServeArgs};
+use crate::cli::units::{self, Timeout};
+
+/// Where `netgrace` listens unless told otherwise: this machine only.
+const DEFAULT_LISTEN: &str = "127.0.0.1:5388";
+
+/// More than any machine has memory for, and within what [`Config`] takes.
+const CONNECTIONS_MAX: u64 = 1 << 30;
+
+/// Everything decided before anything is started.
+#[derive(Debug)]
+pub(crate) struct Settings<'a> {
+    args: &'a ServeArgs,
+    /// At least one.
+    pub(crate) listen: Vec<ListenAddress>,
+    /// The open-file limit that the rest reckons with.
+    pub(crate) files: OpenFiles,
+    /// `None` if nothing bounds them.
+    connections: Option<u64>,
+    /// The accept queue that each listener gets; `None` if the system does not tell.
+    pub(crate) backlog: Option<u32>,
+}
+
+impl<'a> Settings<'a> {
+    /// Puts the settings together. Addresses without a flag come first, then those of
+    /// `--listen`; `NETGRACE_LISTEN`, then the default, are for when there are none.
+    ///
+    /// # Errors
+    ///
+    /// When the flags contradict each other, or the limits do not allow what they ask for.
+    pub(crate) fn gather(
+        args: &'a ServeArgs,
+        first: &[ListenAddress],
+        files: OpenFiles,
+    ) -> Result<Self, Failure> {
+        let mut listen: Vec<ListenAddress> = first.iter().chain(&args.listen).cloned().collect();
+        if listen.is_empty() {
+            listen = from_environment()?;
+        }
+        if let Timeout::After(budget) = args.shutdown_timeout
+            && !args.lame_duck.is_zero()
+            && args.lame_duck >= budget
+        {
+            return Err(Failure::usage(format!(
+                "--lame-duck {} must be shorter than --shutdown-timeout {}, out of which it comes",
+                units::format_duration(args.lame_duck),
+                units::format_duration(budget),
+            )));
+        }
+        let listeners = u64::try_from(listen.len()).unwrap_or(u64::MAX);
+        let connections = files.connections(args.max_conns, listeners)?;
+        let connections = match args.max_conns {
+            Some(_) => connections,
+            None => connections.map(|fit| fit.min(CONNECTIONS_MAX)),
+        };
+        let system = limits::somaxconn();
+        let backlog = match (args.backlog, system) {
+            (Some(wanted), Some(cap)) => Some(wanted.min(cap)),
+            (wanted, system) => wanted.or(system),
+        };
+        Ok(Self { args, listen, files, connections, backlog })
+    }
+
+    /// The library's form of it.
+    pub(crate) fn config(&self) -> Config {
+        let args = self.args;
+        let mut config = Config::new()
+            .idle_timeout(args.idle_timeout.limit())
+            .shutdown_timeout(args.shutdown_timeout.limit())
+            .drain(drain(args.drain))
+            .idle_grace(args.idle_grace)
+            .linger(args.linger)
+            .lame_duck(args.lame_duck)
+            .nodelay(!args.nagle)
+            .reuse_port(args.reuse_port)
+            .user_timeout(args.user_timeout.limit())
+            .busy_poll(args.busy_poll.limit());
+        if let Some(backlog) = args.backlog {
+            config = config.backlog(backlog);
+        }
+        if let Some(connections) = self.connections {
+            config = config.max_connections(saturated(connections));
+        }
+        if let Some(bytes) = args.rcvbuf {
+            config = config.recv_buffer(saturated(bytes));
+        }
+        if let Some(bytes) = args.sndbuf {
+            config = config.send_buffer(saturated(bytes));
+        }
+        config
+    }
+
+    /// Whether the system will give a shorter accept queue than was asked for.
+    pub(crate) fn is_backlog_capped(&self) -> bool {
+        self.args.backlog.is_some_and(|wanted| self.backlog.is_some_and(|given| given < wanted))
+    }
+}
+
+/// One setting a line, named as its flag.
+impl fmt::Display for Settings<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let args = self.args;
+        let mut line = |name: &str, value: &str| writeln!(f, "{name:<18}{value}");
+        for address in &self.listen {
+            line("listen", &address.to_string())?;
+        }
+        line("port-file", &path(args.port_file.as_ref()))?;
+        line("backlog", &self.backlog.map_or_else(|| "system".to_owned(), |b| b.to_string()))?;
+        let connections =
+            self.connections.map_or_else(|| "unlimited".to_owned(), |n| n.to_string());
+        line("max-conns", &connections)?;
+        line("nofile", &format!("{} (hard limit {})", self.files, self.files.hard()))?;
+        line("idle-timeout", &or_off(args.idle_timeout))?;
+        line("shutdown-timeout", &args.shutdown_timeout.to_string())?;
+        line("drain", &drain(args.drain).to_string())?;
+        line("idle-grace", &units::format_duration(args.idle_grace))?;
+        line("linger", &units::format_duration(args.linger))?;
+        line("lame-duck", &units::format_duration(args.lame_duck))?;
+        line("nagle", on_or_off(args.nagle))?;
+        line("rcvbuf", &size(args.rcvbuf))?;
+        line("sndbuf", &size(args.sndbuf))?;
+        line("reuse-port", on_or_off(args.reuse_port))?;
+        line("user-timeout", &or_off(args.user_timeout))?;
+        line("busy-poll", &or_off(args.busy_poll))?;
+        line("report", &path(args.report.as_ref()))?;
+        line("strict", on_or_off(args.strict))?;
+        line("stats", &or_off(args.stats))
+    }
+}
+
+fn from_environment() -> Result<Vec<ListenAddress>, Failure> {
+    let value = std::env::var_os("NETGRACE_LISTEN").unwrap_or_default();
+    let value = value.to_string_lossy();
+    let value = if value.trim().is_empty() { DEFAULT_LISTEN.into() } else { value };
+    let addresses = value.split_whitespace().map(|text| {
+        listen_address(text).map_err(|why| {
+            Failure::usage(format!("invalid value {text:?} in NETGRACE_LISTEN: {why}"))
+        })
+    });
+    addresses.collect()
+}
+
+fn drain(mode: DrainMode) -> Drain {
+    match mode {
+        DrainMode::Idle => Drain::Idle,
+        DrainMode::Flush => Drain::Flush,
+        DrainMode::Peer => Drain::Peer,
+    }
+}
+
+/// A number too large for this machine is too large for every bound that the library checks.
+fn saturated(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn or_off(timeout: Timeout) -> String {
+    timeout.limit().map_or_else(|| "off".to_owned(), units::format_duration)
+}
+
+fn on_or_off(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "system".to_owned(), units::format_size)
+}
+
+fn path(path: Option<&std::path::PathBuf>) -> String {
+    path.map_or_else(|| "none".to_owned(), |path| format!("{path:?}"))
+}
+
+/// The flag behind a field of [`Config`], to say what was wrong in the user's words.
+pub(crate) fn in_flags(message: &str) -> String {
+    let flags = [
+        ("max_connections ", "--max-conns "),
+        ("backlog ", "--backlog "),
+        ("recv_buffer ", "--rcvbuf "),
+        ("send_buffer ", "--sndbuf "),
+        ("user_timeout ", "--user-timeout "),
+    ];
+    let found = flags.iter().find_map(|(field, flag)| {
+        let rest = message.strip_prefix(field)?;
+        Some(format!("{flag}{rest}"))
+    });
+    found.unwrap_or_else(|| message.to_owned())
+}

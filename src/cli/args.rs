@@ -39,6 +39,7 @@ Examples:
 #[command(
     name = "netgrace",
     version,
+    propagate_version = true,
     about = ABOUT,
     after_help = "'--help' tells units, signals, exit codes and examples.",
     after_long_help = AFTER_HELP,

@@ -97,7 +97,11 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
     let mut roff = Vec::new();
     let rendered = clap_mangen::Man::new(page).render(&mut roff);
     rendered.map_err(|error| Failure::unable(format!("cannot render the page: {error}")))?;
-    print(&String::from_utf8_lossy(&roff))
+    // The closing text is a table, whose lines must stay as they are.
+    let roff = String::from_utf8_lossy(&roff);
+    let roff =
+        roff.replace(".SH EXTRA\n", ".SH NOTES\n.nf\n").replace(".SH VERSION", ".fi\n.SH VERSION");
+    print(&roff)
 }
 
 /// Prints what was asked for.

@@ -117,26 +117,101 @@ fn verdict(report: &Report) -> String {
         Some(cause) => format!("stopped, {cause},"),
         None => "stopped".to_owned(),
     };
-    let time = report.stop.map_or_else(String::new, |time| {
-        let within = approximate_duration(time);
-        format!(" after {within}")
-    });
+    let time = match report.stop {
+        Some(Duration::ZERO) => " at once".to_owned(),
+        Some(time) => format!(" after {}", approximate_duration(time)),
+        None => String::new(),
+    };
     let queue = match report.connections.backlog_left {
         Some(0) => String::new(),
-        Some(left) => format!(", {left} clients left in the queue"),
+        Some(left) => format!(", {} left in the queue", counted(left, "client")),
         None => ", clients left in the queue: unknown".to_owned(),
     };
     format!(
-        "{why}{time}: {} connections drained, {} cut, {} bytes echoed, {} lost{queue}; grade {}",
-        report.connections.drained,
+        "{why}{time}: {} drained, {} cut, {} echoed, {} lost{queue}; grade {}",
+        counted(report.connections.drained, "connection"),
         report.connections.forced_lossy,
-        report.bytes.written,
+        counted(report.bytes.written, "byte"),
         report.bytes.unsent,
         report.grade(),
     )
 }
 
+fn counted(count: u64, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 fn nanos(duration: Duration) -> Value {
     // 584 years fit; beyond that the number is not known.
     u64::try_from(duration.as_nanos()).map_or(Value::Null, Value::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lossy() -> Report {
+        let mut report = Report::default();
+        report.cause = Some(Cause::Signal(15));
+        report.uptime = Duration::from_secs(3);
+        report.stop = Some(Duration::from_micros(3_140));
+        report.phases.draining = Duration::from_micros(3_000);
+        report.connections.accepted = 3;
+        report.connections.open_at_stop = 2;
+        report.connections.drained = 1;
+        report.connections.peer_closed = 1;
+        report.connections.forced_lossy = 1;
+        report.bytes.read = 10;
+        report.bytes.written = 7;
+        report.bytes.unsent = 3;
+        report
+    }
+
+    #[test]
+    fn the_last_line_is_the_verdict() {
+        let mut report = lossy();
+        let lines = to_lines(&report, false);
+        assert_eq!(
+            lines.last(),
+            Some(&(
+                Level::Warn,
+                "stopped by SIGTERM after 3.14 ms: 1 connection drained, 1 cut, 7 bytes echoed, \
+                 3 lost, clients left in the queue: unknown; grade lossy"
+                    .to_owned()
+            ))
+        );
+        report.connections.backlog_left = Some(1);
+        report.cause = Some(Cause::PollFailed("gone".to_owned()));
+        report.stop = Some(Duration::ZERO);
+        let (level, line) = to_lines(&report, false).pop().expect("a last line");
+        assert_eq!(level, Level::Error);
+        assert!(line.starts_with("stopped, poll failed: gone, at once: "), "{line}");
+        assert!(line.contains("3 lost, 1 client left in the queue; grade lossy"), "{line}");
+    }
+
+    #[test]
+    fn json_has_every_key_and_null_for_what_is_not_known() {
+        let text = to_json(&lossy(), false);
+        let object: Value = serde_json::from_str(&text).expect("JSON");
+        let expected = json!({
+            "schema": "netgrace-report/1", "grade": "lossy", "exit_code": 3, "cause": "SIGTERM",
+            "uptime_ns": 3_000_000_000_u64, "stop_ns": 3_140_000,
+            "phases": {"lame_duck_ns": 0, "draining_ns": 3_000_000, "forcing_ns": 0},
+            "connections": {
+                "accepted": 3, "open_at_stop": 2, "swept": 0, "drained": 1, "peer_closed": 1,
+                "reset_by_peer": 0, "idle_timeout": 0, "io_error": 0, "forced_clean": 0,
+                "forced_lossy": 1, "backlog_left": null,
+            },
+            "bytes": {"read": 10, "written": 7, "late": 0, "unsent": 3, "peer_aborted": 0},
+        });
+        assert_eq!(object, expected);
+        let mut report = lossy();
+        (report.cause, report.stop, report.uptime) = (None, None, Duration::MAX);
+        let object: Value = serde_json::from_str(&to_json(&report, true)).expect("JSON");
+        for key in ["cause", "stop_ns", "uptime_ns"] {
+            assert_eq!(object.get(key), Some(&Value::Null), "{key}");
+        }
+        assert_eq!(object.get("exit_code"), Some(&json!(1)));
+    }
 }

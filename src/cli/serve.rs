@@ -121,7 +121,10 @@ fn explain(error: Error) -> Failure {
     if error.kind() == ErrorKind::Config {
         return Failure::usage(settings::in_flags(&error.to_string()));
     }
-    let message = format!("cannot {error}");
+    let message = match error.kind() {
+        ErrorKind::TokenRange => error.to_string(),
+        _ => format!("cannot {error}"),
+    };
     let advice = match io::Error::from(error).kind() {
         io::ErrorKind::AddrInUse => "; choose another port, or port 0 for any free one",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",

@@ -1,7 +1,7 @@
 //! stdout and stderr: what is logged, and that no state of either can hurt the server.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ fn the_log_tells_the_start_and_the_end() {
     let listening = place(&format!("listening on {address} (backlog 16)"));
     assert!(listening < place("open files: ") && place("open files: ") < place("] ready"));
     let last = lines.last().expect("a last line");
-    for part in ["stopped by SIGTERM after ", ": 1 connections drained, 0 cut, 5 bytes echoed, 0"] {
+    for part in ["stopped by SIGTERM after ", ": 1 connection drained, 0 cut, 5 bytes echoed, 0"] {
         assert!(last.contains(part), "{last}");
     }
     assert!(last.ends_with("0 lost; grade complete"), "{last}");
@@ -43,6 +43,43 @@ fn each_stop_signal_is_named_and_ends_with_zero() {
         let outcome = server.finish().exits(0);
         assert_eq!(outcome.report()["cause"], name);
         assert!(outcome.stderr.contains(&format!("stopped by {name}")), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn a_cut_is_told_and_exits_with_three() {
+    let server =
+        Server::start(&["--shutdown-timeout", "200ms", "--drain", "peer", "--report", "-"]);
+    let mut client = server.connect();
+    client.0.set_write_timeout(Some(Duration::from_millis(300))).expect("an option");
+    // Never reads: the server ends up holding what nobody takes.
+    while client.0.write(&[1; 65_536]).is_ok() {}
+    let outcome = server.stop().exits(3);
+    let report = outcome.report();
+    assert_eq!((&report["grade"], &report["exit_code"]), (&"lossy".into(), &3.into()));
+    assert_eq!(report["connections"]["forced_lossy"], 1);
+    let unsent = report["bytes"]["unsent"].as_u64().expect("a number");
+    assert!(unsent > 0);
+    let last = outcome.stderr.lines().last().expect("a last line");
+    assert!(last.contains("WARN") && last.contains(" 1 cut, "), "{last}");
+    assert!(last.ends_with(&format!("{unsent} lost; grade lossy")), "{last}");
+}
+
+#[test]
+fn strict_accepts_nothing_below_complete() {
+    for (args, code) in [(&["--report", "-", "--strict"][..], 3), (&["--report", "-"], 0)] {
+        let mut server = Server::start(args);
+        let mut client = server.connect();
+        client.echo(b"in time");
+        server.process.signal(Signal::TERM);
+        assert_eq!(client.receive_to_end(), b"");
+        client.send(b"too late");
+        drop(client);
+        let outcome = server.finish().exits(code);
+        let report = outcome.report();
+        assert_eq!((&report["grade"], &report["exit_code"]), (&"confirmed".into(), &code.into()));
+        assert_eq!(report["bytes"]["late"], 8);
+        assert_eq!(outcome.stderr.lines().last().expect("a line").contains("WARN"), code == 3);
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod event_loop;
 mod handle;
 mod listener;
+mod pipe;
 mod server;
 #[cfg(feature = "signals")]
 mod signals;

@@ -8,6 +8,7 @@ use std::net::Shutdown;
 use std::time::Duration;
 
 use crate::engine::stream::Stream;
+use crate::pipe::{self, Pipe};
 
 /// What every connection is registered for, once: urgent data too, at whose mark a read stops.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -54,6 +55,22 @@ impl Write for Socket {
 }
 
 impl Stream for Socket {
+    type Pipe = Pipe;
+
+    const HAS_PIPES: bool = pipe::AVAILABLE;
+
+    fn open_pipe() -> io::Result<Pipe> {
+        Pipe::open()
+    }
+
+    fn fill(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        pipe.fill_from(&self.0, most)
+    }
+
+    fn drain(&mut self, pipe: &mut Pipe, most: usize) -> io::Result<usize> {
+        pipe.drain_to(&self.0, most)
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }

@@ -1,52 +1,47 @@
-//! The bytes that a connection owes its peer.
+//! The bytes that a connection owes its peer: a copy, or in a pipe.
 
-/// The rest of a read that the peer could not take at once.
+use super::call::{Fault, drain, write};
+use super::stream::Stream;
+
+/// What a connection holds between a read and the write that the peer could not take at once.
 #[derive(Debug)]
-pub(crate) struct Held {
-    bytes: Vec<u8>,
-    taken: usize,
+pub(crate) enum Held<P> {
+    /// A copy of the rest of a read.
+    Bytes { bytes: Vec<u8>, taken: usize },
+    /// The connection streams: bytes pass through a pipe, `len` of them are in it.
+    Piped { pipe: P, len: usize },
 }
 
-impl Held {
+impl<P> Held<P> {
     /// A copy of `rest`; `None` when there is no memory for it.
     pub(crate) fn copy_of(rest: &[u8]) -> Option<Box<Self>> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(rest.len()).ok()?;
         bytes.extend_from_slice(rest);
-        Some(Box::new(Self { bytes, taken: 0 }))
+        Some(Box::new(Self::Bytes { bytes, taken: 0 }))
     }
 
-    /// What is still owed.
-    pub(crate) fn rest(&self) -> &[u8] {
-        self.bytes.get(self.taken..).unwrap_or_default()
-    }
-
-    /// How many bytes are still owed.
+    /// How many bytes are owed.
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len().saturating_sub(self.taken)
-    }
-
-    /// The peer took `count` bytes.
-    pub(crate) fn advance(&mut self, count: usize) {
-        self.taken = self.taken.saturating_add(count).min(self.bytes.len());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn gives_each_byte_once() {
-        let mut held = Held::copy_of(b"netgrace").unwrap();
-        let mut seen = Vec::new();
-        for step in [3, 0, 1, 4] {
-            seen.extend_from_slice(&held.rest()[..step]);
-            held.advance(step);
+        match self {
+            Self::Bytes { bytes, taken } => bytes.len().saturating_sub(*taken),
+            Self::Piped { len, .. } => *len,
         }
-        assert_eq!(seen, b"netgrace");
-        assert_eq!((held.len(), held.rest()), (0, &b""[..]));
-        held.advance(usize::MAX);
-        assert_eq!(held.rest(), b"");
+    }
+
+    /// Gives the peer what it takes of what is owed. Answers how much.
+    pub(crate) fn write_to<S: Stream<Pipe = P>>(&mut self, stream: &mut S) -> Result<usize, Fault> {
+        match self {
+            Self::Bytes { bytes, taken } => {
+                let count = write(stream, bytes.get(*taken..).unwrap_or_default())?;
+                *taken = taken.saturating_add(count);
+                Ok(count)
+            }
+            Self::Piped { pipe, len } => {
+                let count = drain(stream, pipe, *len)?;
+                *len = len.saturating_sub(count);
+                Ok(count)
+            }
+        }
     }
 }

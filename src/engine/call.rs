@@ -10,7 +10,7 @@ const INTERRUPTS: usize = 8;
 
 /// Why a call moved nothing.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     /// An event will tell when to try again.
     WouldBlock,
     /// Nothing is wrong with the connection: try again without an event.
@@ -20,13 +20,26 @@ pub(super) enum Fault {
 }
 
 /// Reads once; zero is the peer's end.
-pub(super) fn read(stream: &mut impl Stream, buffer: &mut [u8]) -> Result<usize, Fault> {
+pub(crate) fn read(stream: &mut impl Stream, buffer: &mut [u8]) -> Result<usize, Fault> {
     retry(|| stream.read(buffer))
 }
 
 /// Writes once; zero bytes taken is a fault.
-pub(super) fn write(stream: &mut impl Stream, bytes: &[u8]) -> Result<usize, Fault> {
-    match retry(|| stream.write(bytes)) {
+pub(crate) fn write(stream: &mut impl Stream, bytes: &[u8]) -> Result<usize, Fault> {
+    not_zero(retry(|| stream.write(bytes)))
+}
+
+/// Moves bytes out of a pipe once; zero bytes taken is a fault.
+pub(crate) fn drain<S: Stream>(
+    stream: &mut S,
+    pipe: &mut S::Pipe,
+    most: usize,
+) -> Result<usize, Fault> {
+    not_zero(retry(|| stream.drain(pipe, most)))
+}
+
+fn not_zero(taken: Result<usize, Fault>) -> Result<usize, Fault> {
+    match taken {
         Ok(0) => Err(Fault::Broken(CloseReason::IoError)),
         other => other,
     }
@@ -54,7 +67,7 @@ fn fault_of(error: &io::Error) -> Fault {
 }
 
 /// How a connection ends by an error of its socket.
-pub(super) fn reason_of(error: &io::Error) -> CloseReason {
+pub(crate) fn reason_of(error: &io::Error) -> CloseReason {
     match error.kind() {
         io::ErrorKind::ConnectionReset
         | io::ErrorKind::BrokenPipe

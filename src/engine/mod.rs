@@ -7,9 +7,11 @@ pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod connection;
 pub(crate) mod deadline;
+pub(crate) mod echo;
 pub(crate) mod list;
 pub(crate) mod observer;
 pub(crate) mod phase;
+pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
 pub(crate) mod stream;
@@ -20,14 +22,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use self::connection::{Flow, Place, Work};
+use self::connection::Connection;
 use self::deadline::{Clock, Limit, earlier};
+use self::echo::{Flow, Place};
 use self::observer::Observer;
 use self::phase::{Cause, Phase, Stop, StopLimits};
 use self::quota::Quota;
 use self::report::{CloseReason, Report, Stats};
 use self::stream::Stream;
-use self::table::Table;
+use self::table::{Lent, Table};
 use crate::config::{Config, Drain};
 use crate::token::Readiness;
 
@@ -307,12 +310,9 @@ impl<S: Stream> Engine<S> {
     fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
         let room = self.room();
         let mark = self.clock.mark();
-        let Some((connection, bytes)) = self.table.get_pair(at) else {
-            return;
-        };
+        let lent = Lent { buffer: &mut self.buffer, budget: CONNECTION_BUDGET, room, mark };
+        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
         let before = connection.active();
-        let mut work =
-            Work { buffer: &mut self.buffer, budget: CONNECTION_BUDGET, room, mark, bytes };
         let flow = connection.pump(ready, probe, &mut work);
         let (active, place) = (connection.active(), connection.place());
         match flow {
@@ -335,9 +335,7 @@ impl<S: Stream> Engine<S> {
     /// Sends the FIN of a connection that the drain finds done.
     fn settle(&mut self, at: u32) {
         let impatient = self.clock.now().is_some_and(|now| self.stop.is_impatient(now));
-        let Some(connection) = self.table.get(at) else {
-            return;
-        };
+        let Some(connection) = self.table.get(at) else { return };
         let quiet = || self.clock.is_past(connection.active(), self.settings.idle_grace);
         let done = match self.settings.drain {
             Drain::Peer => false,
@@ -354,17 +352,10 @@ impl<S: Stream> Engine<S> {
     fn say_goodbye(&mut self, at: u32, reason: CloseReason) {
         self.table.unwait(at);
         let mark = self.clock.mark();
-        let Some((connection, bytes)) = self.table.get_pair(at) else {
-            return;
-        };
+        let buffer = &mut self.buffer;
+        let lent = Lent { buffer, budget: CONNECTION_BUDGET, room: usize::MAX, mark };
+        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
         let from = connection.place();
-        let mut work = Work {
-            buffer: &mut self.buffer,
-            budget: CONNECTION_BUDGET,
-            room: usize::MAX,
-            mark,
-            bytes,
-        };
         let flow = connection.finish(reason, &mut work);
         self.table.follow(at, from);
         match flow {
@@ -378,11 +369,9 @@ impl<S: Stream> Engine<S> {
     fn force_one(&mut self, at: u32) {
         self.table.unwait(at);
         let mark = self.clock.mark();
-        let Some((connection, bytes)) = self.table.get_pair(at) else {
-            return;
-        };
+        let lent = Lent { buffer: &mut self.buffer, budget: 0, room: usize::MAX, mark };
+        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
         let from = connection.place();
-        let mut work = Work { buffer: &mut self.buffer, budget: 0, room: usize::MAX, mark, bytes };
         let reason = connection.force(&mut work);
         self.table.follow(at, from);
         self.close(at, reason);
@@ -405,7 +394,7 @@ impl<S: Stream> Engine<S> {
             let Some(at) = self.silent_for(self.settings.idle_timeout) else {
                 return;
             };
-            if self.table.get(at).is_some_and(|connection| connection.owes_nothing()) {
+            if self.table.get(at).is_some_and(Connection::owes_nothing) {
                 self.say_goodbye(at, CloseReason::IdleTimeout);
             } else {
                 self.close(at, CloseReason::IdleTimeout);
@@ -437,7 +426,7 @@ impl<S: Stream> Engine<S> {
             let Some(at) = self.silent_for(self.settings.idle_grace) else {
                 return;
             };
-            if self.table.get(at).is_some_and(|connection| connection.is_dry()) {
+            if self.table.get(at).is_some_and(Connection::is_dry) {
                 self.say_goodbye(at, CloseReason::Drained);
             } else {
                 self.table.put(at, Place::Stuck);

@@ -7,6 +7,23 @@ use std::io::{self, Read, Write};
 /// `read` answers `Ok(0)` only at the peer's end of stream. `write` that takes less than it was
 /// given, or answers `WouldBlock`, owes an event once there is room again.
 pub(crate) trait Stream: Read + Write {
+    /// Something that takes bytes from one end of a stream and gives them to the other without
+    /// copying them; empty when new.
+    type Pipe;
+
+    /// Whether there are pipes at all.
+    const HAS_PIPES: bool;
+
+    /// A new pipe.
+    fn open_pipe() -> io::Result<Self::Pipe>;
+
+    /// Moves at most `most` bytes into an empty pipe. Its failures and its zero mean only that
+    /// nothing was moved: what they say of the stream, a `read` says better.
+    fn fill(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
+    /// Moves at most `most` bytes out of a pipe; otherwise as `write`.
+    fn drain(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
     /// Sends the end of stream (FIN); reading goes on.
     fn shutdown_write(&mut self) -> io::Result<()>;
 

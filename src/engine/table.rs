@@ -5,12 +5,14 @@ use slab::Slab;
 use std::io;
 use std::net::SocketAddr;
 
-use super::connection::{Connection, Place};
+use super::connection::Connection;
 use super::deadline::Tick;
+use super::echo::{Place, Work};
 use super::list::{Link, List, Nodes};
 use super::observer::{Closed, Observer};
+use super::pipe::Pipes;
 use super::quota::Quota;
-use super::report::{ByteCounts, CloseReason, Report};
+use super::report::{CloseReason, Report};
 use super::stream::Stream;
 
 /// A list that says where in its life a connection is; each slot is on exactly one.
@@ -20,20 +22,19 @@ pub(crate) struct Life;
 #[derive(Debug)]
 pub(crate) struct Waiting;
 
-#[derive(Debug)]
-pub(crate) struct Slot<S> {
+pub(crate) struct Slot<S: Stream> {
     pub(crate) connection: Connection<S>,
     life: Link,
     waiting: Link,
 }
 
-impl<S> Nodes<Life> for Slab<Slot<S>> {
+impl<S: Stream> Nodes<Life> for Slab<Slot<S>> {
     fn link(&mut self, at: u32) -> Option<&mut Link> {
         self.get_mut(at as usize).map(|slot| &mut slot.life)
     }
 }
 
-impl<S> Nodes<Waiting> for Slab<Slot<S>> {
+impl<S: Stream> Nodes<Waiting> for Slab<Slot<S>> {
     fn link(&mut self, at: u32) -> Option<&mut Link> {
         self.get_mut(at as usize).map(|slot| &mut slot.waiting)
     }
@@ -41,6 +42,11 @@ impl<S> Nodes<Waiting> for Slab<Slot<S>> {
 
 /// Slots reserved at once; a larger table grows when it gets there.
 const RESERVED: usize = 1 << 20;
+
+/// Pipes of a table at most: each takes two descriptors, and up to 256 KiB of the kernel's.
+const PIPES: usize = 64;
+/// A small table leaves its descriptors to connections.
+const CONNECTIONS_PER_PIPE: usize = 16;
 
 /// The lists of life, by place.
 #[derive(Debug, Default)]
@@ -86,8 +92,17 @@ impl Lists {
     }
 }
 
+/// What the owner of a table lends to one of its connections, for one call.
+#[derive(Debug)]
+pub(crate) struct Lent<'a> {
+    pub(crate) buffer: &'a mut [u8],
+    pub(crate) budget: usize,
+    pub(crate) room: usize,
+    pub(crate) mark: Tick,
+}
+
 /// All connections of a server, and the account of them.
-pub(crate) struct Table<S> {
+pub(crate) struct Table<S: Stream> {
     slots: Slab<Slot<S>>,
     capacity: usize,
     lists: Lists,
@@ -95,6 +110,7 @@ pub(crate) struct Table<S> {
     ready: List<Waiting>,
     /// To be pumped once less is held.
     paused: List<Waiting>,
+    pipes: Pipes<S::Pipe>,
     pub(crate) quota: Quota,
     pub(crate) report: Report,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
@@ -108,6 +124,7 @@ impl<S: Stream> Table<S> {
             lists: Lists::default(),
             ready: List::default(),
             paused: List::default(),
+            pipes: Pipes::new(),
             quota,
             report: Report::default(),
             observer: None,
@@ -117,6 +134,7 @@ impl<S: Stream> Table<S> {
     /// Sets how many connections there may be, and reserves their slots.
     pub(crate) fn reserve(&mut self, capacity: usize) {
         self.capacity = capacity;
+        self.pipes.limit(capacity.checked_div(CONNECTIONS_PER_PIPE).unwrap_or(0).min(PIPES));
         if self.slots.is_empty() {
             self.slots = Slab::with_capacity(capacity.min(RESERVED));
         }
@@ -158,10 +176,16 @@ impl<S: Stream> Table<S> {
         self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)
     }
 
-    /// The connection in a slot and the sums that it counts into.
-    pub(crate) fn get_pair(&mut self, at: u32) -> Option<(&mut Connection<S>, &mut ByteCounts)> {
+    /// The connection in a slot, and what it works with: `lent` and what is the table's own.
+    pub(crate) fn work<'a>(
+        &'a mut self,
+        at: u32,
+        lent: Lent<'a>,
+    ) -> Option<(&'a mut Connection<S>, Work<'a, S::Pipe>)> {
         let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
-        Some((connection, &mut self.report.bytes))
+        let Lent { buffer, budget, room, mark } = lent;
+        let bytes = &mut self.report.bytes;
+        Some((connection, Work { buffer, pipes: &mut self.pipes, budget, room, mark, bytes }))
     }
 
     /// Takes a new connection in. Answers its number, from 1 upward.
@@ -195,9 +219,7 @@ impl<S: Stream> Table<S> {
 
     /// Moves an open connection to the end of a list.
     pub(crate) fn put(&mut self, at: u32, to: Place) {
-        let Some(connection) = self.get_mut(at) else {
-            return;
-        };
+        let Some(connection) = self.get_mut(at) else { return };
         let from = connection.place();
         connection.set_place(to);
         self.follow(at, from);
@@ -205,9 +227,7 @@ impl<S: Stream> Table<S> {
 
     /// Takes a connection whose place was `from` to the end of the list of its present place.
     pub(crate) fn follow(&mut self, at: u32, from: Place) {
-        let Some(connection) = self.get(at) else {
-            return;
-        };
+        let Some(connection) = self.get(at) else { return };
         let to = connection.place();
         self.lists.of_mut(from).remove(&mut self.slots, at);
         self.lists.of_mut(to).push_back(&mut self.slots, at);
@@ -216,33 +236,25 @@ impl<S: Stream> Table<S> {
     /// The one door out: accounts for a connection and marks its slot for the end of the turn.
     /// `ask` counts it as one of the stop, whose peer should have everything.
     pub(crate) fn close(&mut self, at: u32, reason: CloseReason, ask: bool) {
-        let Some(connection) = self.get_mut(at) else {
-            return;
-        };
-        let from = connection.place();
+        let Some(from) = self.get(at).map(Connection::place) else { return };
         if from == Place::Closed {
             return;
         }
         self.unwait(at);
-        let Some(connection) = self.get_mut(at) else {
-            return;
-        };
-        let closing = connection.close(reason, ask);
-        let (low, owner) = (connection.number, connection.owner);
-        self.follow(at, from);
-        self.quota.release(owner);
+        let Some(slot) = self.slots.get_mut(at as usize) else { return };
+        let connection = &mut slot.connection;
         let report = &mut self.report;
+        let closing = connection.close(reason, ask, &mut report.bytes, &mut self.pipes);
+        let number = whole(connection.number(), report.connections.accepted);
+        self.quota.release(connection.owner());
         report.connections.on_closed(reason);
-        report.bytes.unsent = report.bytes.unsent.saturating_add(closing.bytes.unsent);
-        report.bytes.peer_aborted =
-            report.bytes.peer_aborted.saturating_add(closing.bytes.peer_aborted);
         if ask && !closing.confirmed {
             report.unconfirmed = report.unconfirmed.saturating_add(1);
         }
-        let connection = whole(low, report.connections.accepted);
-        debug!("closed #{connection}: {reason}, {} bytes echoed", closing.bytes.written);
+        self.follow(at, from);
+        debug!("closed #{number}: {reason}, {} bytes echoed", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
-            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
+            observer.on_close(Closed { connection: number, reason, bytes: closing.bytes });
         }
     }
 
@@ -262,9 +274,7 @@ impl<S: Stream> Table<S> {
 
     /// Makes the longest pause end.
     pub(crate) fn resume(&mut self) {
-        let Some(at) = self.paused.front() else {
-            return;
-        };
+        let Some(at) = self.paused.front() else { return };
         self.unwait(at);
         self.make_ready(at);
     }
@@ -272,9 +282,7 @@ impl<S: Stream> Table<S> {
     /// Takes a slot off the list of those that wait for work, to be done before its connection
     /// ceases to be open.
     pub(crate) fn unwait(&mut self, at: u32) {
-        let Some(connection) = self.get_mut(at) else {
-            return;
-        };
+        let Some(connection) = self.get_mut(at) else { return };
         if connection.is_paused() {
             connection.set_paused(false);
             self.paused.remove(&mut self.slots, at);
@@ -314,4 +322,27 @@ fn low_half(number: u64) -> u32 {
 /// The number of which `low` is the low half: the largest one up to `newest`.
 fn whole(low: u32, newest: u64) -> u64 {
     newest.saturating_sub(u64::from(low_half(newest).wrapping_sub(low)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_known_by_its_low_half() {
+        let newest = (7 << 32) + 5;
+        assert_eq!(whole(5, newest), newest);
+        assert_eq!(whole(1, newest), newest - 4);
+        assert_eq!(whole(u32::MAX, newest), (7 << 32) - 1);
+    }
+
+    /// In debug builds mio's sockets carry what it checks its callers by.
+    #[test]
+    #[cfg(all(not(debug_assertions), target_pointer_width = "64"))]
+    fn a_slot_takes_56_bytes() {
+        use crate::socket::Socket;
+        assert_eq!((size_of::<Connection<Socket>>(), size_of::<Slot<Socket>>()), (40, 56));
+        // The slab marks vacancy within the slot.
+        assert_eq!(size_of::<Option<Slot<Socket>>>(), 56);
+    }
 }

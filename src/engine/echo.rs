@@ -1,0 +1,331 @@
+//! The open half of a connection's life: bytes in, bytes out.
+
+use super::buffer::Held;
+use super::call::{Fault, read, write};
+use super::deadline::Tick;
+use super::pipe::Pipes;
+use super::report::{ByteCounts, CloseReason};
+use super::stream::Stream;
+use crate::token::Readiness;
+
+/// Full reads in one call after which a connection counts as streaming.
+const STREAMING_READS: u32 = 2;
+/// Less than this in one call, and it has ceased to stream.
+const STREAMING_BYTES: u64 = 64 << 10;
+/// Bytes that are moved into a pipe at a time.
+pub(crate) const PIPE_BYTES: usize = 256 << 10;
+/// Calls that move bytes through a pipe may move more than those that copy: it costs less.
+const PIPE_BUDGET: usize = 4;
+
+/// What the owner of a connection is to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Wait for the next event.
+    Wait,
+    /// Come again without one: a bound cut the work short.
+    Again,
+    /// Come again once other connections hold less.
+    Pause,
+    /// Close it.
+    Close(CloseReason),
+}
+
+/// What a connection works with, lent for one call.
+#[derive(Debug)]
+pub(crate) struct Work<'a, P> {
+    /// The one read buffer, shared by all.
+    pub(crate) buffer: &'a mut [u8],
+    /// The pipes for those that stream.
+    pub(crate) pipes: &'a mut Pipes<P>,
+    /// Bytes that this call may read.
+    pub(crate) budget: usize,
+    /// Bytes that may be held in addition, over all connections.
+    pub(crate) room: usize,
+    /// The instant of this call, to remember.
+    pub(crate) mark: Tick,
+    /// The sums over all connections.
+    pub(crate) bytes: &'a mut ByteCounts,
+}
+
+/// The list that a connection stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Open, on one of two lists that take turns: one is in the order of the last byte, the other
+    /// waits for a visit by the drain. Changing their roles moves every connection at once.
+    Even,
+    /// Open, on the other of the two.
+    Odd,
+    /// Open and quiet for long enough, but not done: only an event can change that.
+    Stuck,
+    /// Our FIN is sent; in the order of sending.
+    Lingering,
+    /// Closed in this turn.
+    Closed,
+}
+
+/// What is known of the receive queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Input {
+    /// A read may give something.
+    Ready,
+    /// The last read found nothing more; an event will come.
+    Dry,
+    /// The peer's end of stream was read.
+    Ended,
+}
+
+/// A connection that echoes.
+#[derive(Debug)]
+pub(super) struct Open<P> {
+    /// What is owed, or the empty pipe of a stream.
+    pub(super) held: Option<Box<Held<P>>>,
+    /// Bytes of a read that a failed write left behind.
+    pub(super) refused: u32,
+    pub(super) input: Input,
+    pub(super) place: Place,
+    /// It waits among the paused, not among the ready.
+    pub(super) paused: bool,
+}
+
+/// What one connection counts for itself.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) read: u64,
+    /// When the last byte moved, or our FIN was sent.
+    pub(super) active: Tick,
+    /// The low half of its number in the order of acceptance.
+    pub(super) number: u32,
+}
+
+impl Ledger {
+    pub(super) fn on_read<P>(&mut self, count: usize, work: &mut Work<'_, P>) {
+        self.active = work.mark;
+        self.read = self.read.saturating_add(count as u64);
+        work.bytes.read = work.bytes.read.saturating_add(count as u64);
+        work.budget = work.budget.saturating_sub(count);
+    }
+
+    fn on_written<P>(&mut self, count: usize, work: &mut Work<'_, P>) {
+        self.active = work.mark;
+        work.bytes.written = work.bytes.written.saturating_add(count as u64);
+    }
+}
+
+impl<P> Open<P> {
+    pub(super) fn new(place: Place) -> Self {
+        Self { held: None, refused: 0, input: Input::Dry, place, paused: false }
+    }
+
+    /// Bytes owed to the peer.
+    pub(super) fn owed(&self) -> usize {
+        self.held.as_ref().map_or(0, |held| held.len())
+    }
+
+    /// Does what an event, or `probe` in its absence, gives reason for. A probing call reads until
+    /// the queue is dry, whatever was known of it.
+    pub(super) fn pump<S: Stream<Pipe = P>>(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        ready: Readiness,
+        probe: bool,
+        work: &mut Work<'_, P>,
+    ) -> Flow {
+        let fresh = self.input == Input::Dry;
+        if fresh && (probe || ready.may_read()) {
+            self.input = Input::Ready;
+        }
+        let owed = self.owed() > 0;
+        if owed {
+            if !probe && !ready.may_write() {
+                return Flow::Wait;
+            }
+            if let Err(flow) = self.flush(stream, ledger, work) {
+                return flow;
+            }
+        }
+        // A read shorter than its buffer ends the queue only if this very event announced it.
+        let trust = fresh && !owed && !probe && ready.trusts_short_read();
+        self.echo(stream, ledger, trust, work)
+    }
+
+    /// Writes what is owed; an error where that is not all of it.
+    pub(super) fn flush<S: Stream<Pipe = P>>(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        work: &mut Work<'_, P>,
+    ) -> Result<(), Flow> {
+        let Some(held) = &mut self.held else { return Ok(()) };
+        while held.len() > 0 {
+            match held.write_to(stream) {
+                Ok(count) => {
+                    ledger.on_written(count, work);
+                    work.room = work.room.saturating_add(count);
+                    // Of a copy a short write has found the peer full; a pipe gives in pieces.
+                    if held.len() > 0 && matches!(**held, Held::Bytes { .. }) {
+                        return Err(Flow::Wait);
+                    }
+                }
+                Err(Fault::WouldBlock) => return Err(Flow::Wait),
+                Err(Fault::Later) => return Err(Flow::Again),
+                Err(Fault::Broken(reason)) => return Err(Flow::Close(reason)),
+            }
+        }
+        if matches!(**held, Held::Bytes { .. }) {
+            self.held = None;
+        }
+        Ok(())
+    }
+
+    /// Reads and answers until the queue is dry, a rest must be held, or a bound is reached.
+    fn echo<S: Stream<Pipe = P>>(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        trust: bool,
+        work: &mut Work<'_, P>,
+    ) -> Flow {
+        let before = ledger.read;
+        let mut full_reads: u32 = 0;
+        let mut use_pipe = true;
+        while self.input == Input::Ready {
+            if work.budget == 0 {
+                return Flow::Again;
+            }
+            let size = work.buffer.len().min(work.room);
+            if size == 0 {
+                return Flow::Pause;
+            }
+            if use_pipe {
+                match self.pass_through(stream, ledger, work) {
+                    Ok(0) => {}
+                    Ok(count) => {
+                        // The rest is little, or not for a pipe: a read will tell.
+                        use_pipe = count >= PIPE_BYTES;
+                        continue;
+                    }
+                    Err(flow) => return flow,
+                }
+            }
+            use_pipe = true;
+            let Some(buffer) = work.buffer.get_mut(..size) else { return Flow::Again };
+            let count = match read(stream, buffer) {
+                Ok(0) => {
+                    self.input = Input::Ended;
+                    break;
+                }
+                Ok(count) => count,
+                Err(Fault::WouldBlock) => {
+                    self.input = Input::Dry;
+                    break;
+                }
+                Err(Fault::Later) => return Flow::Again,
+                Err(Fault::Broken(reason)) => return Flow::Close(reason),
+            };
+            if count < size && trust {
+                self.input = Input::Dry;
+            }
+            ledger.on_read(count, work);
+            if let Err(flow) = self.reply(stream, ledger, count, work) {
+                return flow;
+            }
+            if count == work.buffer.len() {
+                full_reads = full_reads.saturating_add(1);
+            }
+            if full_reads >= STREAMING_READS && S::HAS_PIPES && self.held.is_none() {
+                self.held = work.pipes.take::<S>().map(|pipe| Held::Piped { pipe, len: 0 }.into());
+                full_reads = 0;
+            }
+        }
+        if ledger.read.saturating_sub(before) < STREAMING_BYTES {
+            self.cease_streaming(work.pipes);
+        }
+        if self.input == Input::Ended { Flow::Close(CloseReason::PeerClosed) } else { Flow::Wait }
+    }
+
+    /// Answers the first `count` bytes of the buffer; an error where the peer does not take them
+    /// all.
+    fn reply<S: Stream<Pipe = P>>(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        count: usize,
+        work: &mut Work<'_, P>,
+    ) -> Result<(), Flow> {
+        let answer = answer(work.buffer.get(..count).unwrap_or_default());
+        let (taken, fault) = match write(stream, answer) {
+            Ok(taken) => (taken, Fault::WouldBlock),
+            Err(fault) => (0, fault),
+        };
+        let rest = answer.get(taken..).unwrap_or_default();
+        if rest.is_empty() {
+            ledger.on_written(taken, work);
+            return Ok(());
+        }
+        let owed = rest.len();
+        let copy = match fault {
+            Fault::Broken(_) => None,
+            Fault::WouldBlock | Fault::Later => Held::copy_of(rest),
+        };
+        ledger.on_written(taken, work);
+        work.room = work.room.saturating_sub(owed);
+        self.cease_streaming(work.pipes);
+        self.held = copy;
+        match fault {
+            _ if self.held.is_some() && matches!(fault, Fault::Later) => Err(Flow::Again),
+            _ if self.held.is_some() => Err(Flow::Wait),
+            Fault::Broken(reason) => {
+                self.refused = u32::try_from(owed).unwrap_or(u32::MAX);
+                Err(Flow::Close(reason))
+            }
+            Fault::WouldBlock | Fault::Later => {
+                // No memory for it: a cut by us, and it must look like one.
+                self.refused = u32::try_from(owed).unwrap_or(u32::MAX);
+                Err(Flow::Close(CloseReason::ForcedLossy))
+            }
+        }
+    }
+
+    /// Moves bytes of a stream through its pipe. Zero: it has none, or nothing could be moved,
+    /// and what that means a read must tell.
+    fn pass_through<S: Stream<Pipe = P>>(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        work: &mut Work<'_, P>,
+    ) -> Result<usize, Flow> {
+        let Some(held) = &mut self.held else { return Ok(0) };
+        let Held::Piped { pipe, len } = &mut **held else { return Ok(0) };
+        let most = PIPE_BYTES.min(work.room);
+        let Ok(count) = stream.fill(pipe, most) else { return Ok(0) };
+        *len = count;
+        let budget = work.budget;
+        ledger.on_read(count, work);
+        work.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
+        work.room = work.room.saturating_sub(count);
+        self.flush(stream, ledger, work)?;
+        Ok(count)
+    }
+
+    /// Gives the pipe back, unless something is in it.
+    fn cease_streaming(&mut self, pipes: &mut Pipes<P>) {
+        if self.owed() == 0 {
+            self.let_go(pipes);
+        }
+    }
+
+    /// Gives up what is held.
+    pub(super) fn let_go(&mut self, pipes: &mut Pipes<P>) {
+        if let Some(held) = self.held.take()
+            && let Held::Piped { pipe, len } = *held
+        {
+            pipes.give(pipe, len == 0);
+        }
+    }
+}
+
+/// The protocol: what a peer is sent for what it sent. Another one would plug in here.
+fn answer(input: &[u8]) -> &[u8] {
+    input
+}

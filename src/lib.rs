@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod config;
+mod diagnosis;
 mod engine;
 mod error;
 mod event_loop;

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
+use crate::diagnosis;
 use crate::engine::stream::Stream;
 use crate::pipe::{self, Pipe};
 
@@ -83,6 +84,6 @@ impl Stream for Socket {
     }
 
     fn unacknowledged(&mut self) -> Option<u64> {
-        None
+        diagnosis::unacknowledged(&self.0)
     }
 }

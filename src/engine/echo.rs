@@ -13,7 +13,7 @@ const STREAMING_READS: u32 = 2;
 /// Less than this in one call, and it has ceased to stream.
 const STREAMING_BYTES: u64 = 64 << 10;
 /// Bytes that are moved into a pipe at a time.
-pub(crate) const PIPE_BYTES: usize = 256 << 10;
+pub(crate) const PIPE_BYTES: usize = 1024 << 10;
 /// Calls that move bytes through a pipe may move more than those that copy: it costs less.
 const PIPE_BUDGET: usize = 4;
 

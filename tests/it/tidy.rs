@@ -25,6 +25,7 @@ const ORDER: &[&str] = &[
     "engine::connection",
     "engine::table",
     "engine",
+    "diagnosis",
     "pipe",
     "socket",
     "listener",

@@ -105,7 +105,8 @@ mod kernel {
     }
 }
 
-#[cfg(all(test, feature = "diagnosis", target_os = "linux"))]
+#[cfg(test)]
+#[cfg(all(feature = "diagnosis", target_os = "linux"))]
 mod tests {
     use super::*;
     use std::io::{Read, Write};

@@ -107,6 +107,7 @@ mod kernel {
 
 #[cfg(test)]
 #[cfg(all(feature = "diagnosis", target_os = "linux"))]
+#[expect(clippy::arithmetic_side_effects, reason = "an instant of a test does not overflow")]
 mod tests {
     use super::*;
     use std::io::{Read, Write};

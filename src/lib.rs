@@ -9,6 +9,8 @@ mod error;
 mod event_loop;
 mod handle;
 mod listener;
+#[cfg(feature = "bench")]
+pub mod load;
 mod pipe;
 mod server;
 #[cfg(feature = "signals")]

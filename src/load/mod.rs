@@ -1,0 +1,56 @@
+//! The load generator: the client side of an echo, for any server.
+//!
+//! A [`Plan`] says what to do, [`run`] does it, [`Results`] say what came of it. Every byte that
+//! comes back is compared; latency counts from the scheduled time where a rate is given; and a
+//! run may end with an audit of the server's stop.
+//!
+//! ```no_run
+//! use netgrace::load::{self, Plan, Target};
+//!
+//! let mut plan = Plan::new(Target::parse("127.0.0.1:5388")?);
+//! plan.connections = 50;
+//! let results = load::run(plan, &mut ())?;
+//! assert!(results.load.is_exact());
+//! println!("{:.0} messages/s", results.load.messages_per_second());
+//! # Ok::<(), load::Error>(())
+//! ```
+//!
+//! One coordinator, the calling thread, leads `plan.threads` workers through the [`Phase`]s; each
+//! worker is a poll loop over its own connections. A connection takes less than 200 bytes and
+//! what is in flight: nothing sent is kept, since every stream is a known part of one shared
+//! random block.
+//!
+//! Invariants: this module knows nothing of the server or its engine; a message costs one write,
+//! one read and one clock call; the failure of a connection is data, never an error;
+//! `sent = verified + missing` holds for every run.
+
+mod audit;
+mod clock;
+mod connection;
+mod control;
+mod error;
+mod latency;
+mod payload;
+mod plan;
+mod probe;
+mod random;
+mod results;
+mod run;
+mod series;
+mod source;
+mod stream;
+mod tally;
+mod target;
+mod worker;
+
+pub use self::{
+    audit::{Audit, QueueCounts},
+    control::{Phase, Progress},
+    error::{Error, ErrorKind},
+    latency::Latency,
+    plan::{Close, Plan},
+    results::{ConnectResults, ErrorCounts, Interval, LoadResults, Results},
+    run::{Flow, Observer, run},
+    source::Source,
+    target::Target,
+};

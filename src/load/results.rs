@@ -1,0 +1,209 @@
+//! What a run found out.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{Audit, Latency};
+
+/// Everything a run found out; data, never an assertion.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Results {
+    /// Opening the connections.
+    pub connect: ConnectResults,
+    /// Messages and bytes.
+    pub load: LoadResults,
+    /// Latency of the measured messages: from the scheduled time with a rate, else from send.
+    pub latency: Latency,
+    /// Latency from send, where [`latency`](Self::latency) counts from the schedule.
+    pub service: Option<Latency>,
+    /// Connections lost outside the audit, by what ended them.
+    pub errors: ErrorCounts,
+    /// The audit of the stop, where one was made.
+    pub audit: Option<Audit>,
+    /// The time series.
+    pub intervals: Vec<Interval>,
+    /// The observer ended the run early.
+    pub interrupted: bool,
+}
+
+/// Opening the connections.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ConnectResults {
+    /// Connections asked for.
+    pub requested: u64,
+    /// Connections opened, not counting those that churn opened anew.
+    pub established: u64,
+    /// Connections given up after all retries.
+    pub failed: u64,
+    /// Connects tried again.
+    pub retried: u64,
+    /// From the first connect until the last was open or given up.
+    pub elapsed: Duration,
+    /// From connect to connected, churn included.
+    pub latency: Latency,
+    /// Connections that churn closed and opened anew.
+    pub churned: u64,
+}
+
+/// Messages and bytes.
+///
+/// The bytes cover every connection's whole life, warm-up included, and
+/// `sent = verified + missing` holds by construction; `received = verified + wrong + extra`.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LoadResults {
+    /// The measured time.
+    pub elapsed: Duration,
+    /// Messages of the measured time whose echo came back whole.
+    pub messages: u64,
+    /// Their bytes.
+    pub message_bytes: u64,
+    /// Messages due by the schedule in the measured time and never sent.
+    pub unsent_messages: u64,
+    /// Bytes handed to the kernel.
+    pub sent_bytes: u64,
+    /// Bytes that came back right and in their place (with `verify` off: that came back).
+    pub verified_bytes: u64,
+    /// Bytes that came back different.
+    pub wrong_bytes: u64,
+    /// Bytes sent that never came back right.
+    pub missing_bytes: u64,
+    /// Bytes that came back and were never sent, or came back twice.
+    pub extra_bytes: u64,
+    /// Those of `wrong_bytes` that belong to another connection.
+    pub foreign_bytes: u64,
+    /// Those of `missing_bytes` that were in flight when a run with an audit ended the load:
+    /// the audit judges them.
+    pub audit_bytes: u64,
+}
+
+impl LoadResults {
+    /// Messages per second of measured time.
+    #[must_use]
+    pub fn messages_per_second(&self) -> f64 {
+        per_second(self.messages, self.elapsed)
+    }
+
+    /// Bytes per second of measured time, one way.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> f64 {
+        per_second(self.message_bytes, self.elapsed)
+    }
+
+    /// Whether every byte came back once, right and in its place, as far as it is not the
+    /// audit's to judge.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.wrong_bytes == 0 && self.extra_bytes == 0 && self.missing_bytes <= self.audit_bytes
+    }
+}
+
+fn per_second(count: u64, elapsed: Duration) -> f64 {
+    if elapsed.is_zero() {
+        0.0
+    } else {
+        count as f64 / elapsed.as_secs_f64()
+    }
+}
+
+/// Connections lost or never had, by what ended them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ErrorCounts {
+    /// Connects refused, retries used up.
+    pub connect_refused: u64,
+    /// Connects unfinished in time, retries used up.
+    pub connect_timeout: u64,
+    /// Connections reset by the server.
+    pub reset: u64,
+    /// Connections that the server ended before their last byte, or unasked.
+    pub eof_early: u64,
+    /// Connections given up because an echo was late.
+    pub timeout: u64,
+    /// Everything else, by its name.
+    pub other: BTreeMap<String, u64>,
+}
+
+impl ErrorCounts {
+    /// All of them together.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let other = self
+            .other
+            .values()
+            .fold(0_u64, |sum, count| sum.saturating_add(*count));
+        self.connect_failures()
+            .saturating_add(self.lost())
+            .saturating_add(other)
+    }
+
+    /// Connects that failed for good by refusal or timeout.
+    #[must_use]
+    pub fn connect_failures(&self) -> u64 {
+        self.connect_refused.saturating_add(self.connect_timeout)
+    }
+
+    /// Open connections that were lost.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.reset
+            .saturating_add(self.eof_early)
+            .saturating_add(self.timeout)
+    }
+
+    pub(super) fn add_other(&mut self, name: String) {
+        let count = self.other.entry(name).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.connect_refused = self.connect_refused.saturating_add(other.connect_refused);
+        self.connect_timeout = self.connect_timeout.saturating_add(other.connect_timeout);
+        self.reset = self.reset.saturating_add(other.reset);
+        self.eof_early = self.eof_early.saturating_add(other.eof_early);
+        self.timeout = self.timeout.saturating_add(other.timeout);
+        for (name, count) in &other.other {
+            let mine = self.other.entry(name.clone()).or_default();
+            *mine = mine.saturating_add(*count);
+        }
+    }
+}
+
+/// One step of the time series.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Interval {
+    /// The end of the step, from the start of the measured time.
+    pub at: Duration,
+    /// Its length; the last step may be shorter than the others.
+    pub length: Duration,
+    /// Open connections at its end.
+    pub connections: u64,
+    /// Connections opened in it.
+    pub opened: u64,
+    /// Messages that came back in it.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their latency, counted as in [`Results::latency`].
+    pub latency: Latency,
+    /// Connections lost in it.
+    pub errors: u64,
+    /// The server had been told to stop before the end of this step.
+    pub stopping: bool,
+}
+
+impl Interval {
+    /// Messages per second in this step.
+    #[must_use]
+    pub fn messages_per_second(&self) -> f64 {
+        per_second(self.messages, self.length)
+    }
+
+    /// Bytes per second in this step, one way.
+    #[must_use]
+    pub fn bytes_per_second(&self) -> f64 {
+        per_second(self.bytes, self.length)
+    }
+}

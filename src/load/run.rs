@@ -1,0 +1,476 @@
+//! The coordinator: leads its workers through the phases and gathers what they find.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, RecvTimeoutError},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use mio::Waker;
+
+use super::{
+    Audit, Error, Plan, Results,
+    clock::{Clock, NEVER, nanos},
+    control::{Control, Gauges, Note, Phase, Progress},
+    payload::Block,
+    probe::Probes,
+    series::Series,
+    source::Pool,
+    tally::Tally,
+    worker::{Share, Shared, Worker},
+};
+
+/// The observer is asked this often.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Clients that connect at the very moment of a stop.
+const QUEUED_CLIENTS: usize = 16;
+
+/// One step of the audit; its times are exact to this.
+const AUDIT_STEP: Duration = Duration::from_millis(1);
+
+/// After the server is gone its connections can only end at once.
+const AFTER_EXIT: u64 = 500_000_000;
+
+/// Whether a run goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Go on.
+    Continue,
+    /// End early: wait shortly for what is in flight, close, and give the results so far.
+    Stop,
+}
+
+/// Watches a run, and has a hand on the server where the run audits its stop.
+///
+/// The calls come from the thread that called [`run`], some ten a second; they should return
+/// at once.
+pub trait Observer {
+    /// How the run stands.
+    fn tick(&mut self, progress: &Progress) -> Flow {
+        let _ = progress;
+        Flow::Continue
+    }
+
+    /// A phase has begun.
+    fn entered(&mut self, phase: Phase) {
+        let _ = phase;
+    }
+
+    /// A step of the time series is complete.
+    fn interval(&mut self, interval: &super::Interval) {
+        let _ = interval;
+    }
+
+    /// The audit begins: tell the server to stop, do not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// Any; the audit then finds that the server did not stop.
+    fn stop_server(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether the server process is gone; `None` where nobody can tell.
+    fn is_server_gone(&mut self) -> Option<bool> {
+        None
+    }
+}
+
+/// Watches nothing.
+impl Observer for () {}
+
+/// Carries out `plan` and blocks until it is done, on `plan.threads` further threads.
+///
+/// Failures of connections are data in the [`Results`]. No signal handler is installed and no
+/// process-wide limit touched.
+///
+/// # Errors
+///
+/// [`ErrorKind::Plan`](super::ErrorKind::Plan) for a value out of range,
+/// [`ErrorKind::System`](super::ErrorKind::System) where a poll or a thread cannot be had.
+pub fn run(plan: Plan, observer: &mut dyn Observer) -> Result<Results, Error> {
+    plan.check()?;
+    let (sender, notes) = mpsc::channel();
+    let plan = Arc::new(plan);
+    let control = Arc::new(Control::new(Clock::start()));
+    let pool = Pool::choose(
+        &plan.sources,
+        plan.source_ports,
+        &plan.targets,
+        plan.connections,
+    );
+    let shared = Shared {
+        plan: Arc::clone(&plan),
+        block: Arc::new(Block::new(plan.seed)),
+        pool: pool.map(Arc::new),
+        control: Arc::clone(&control),
+        notes: sender,
+    };
+    let mut workers = Vec::new();
+    for share in shares(&plan) {
+        workers.push(Hand::start(&shared, share)?);
+    }
+    let block = Arc::clone(&shared.block);
+    drop(shared);
+    let series = Series::new(plan.interval, workers.len(), plan.rate.is_some());
+    let said = vec![Said::default(); workers.len()];
+    let results = Results::default();
+    let mut run = Run {
+        plan,
+        control,
+        block,
+        workers,
+        notes,
+        observer,
+        series,
+        said,
+        results,
+        tick_at: 0,
+    };
+    run.lead();
+    Ok(run.gather())
+}
+
+/// Splits the plan among the workers.
+fn shares(plan: &Plan) -> Vec<Share> {
+    let threads = plan.threads.min(plan.connections).max(1);
+    let part = |whole: usize, id: usize| {
+        let each = whole.checked_div(threads).unwrap_or(0);
+        let rest = whole.checked_rem(threads).unwrap_or(0);
+        each.saturating_add(usize::from(id < rest))
+    };
+    let mut first = 0_usize;
+    (0..threads)
+        .map(|id| {
+            let seats = part(plan.connections, id);
+            let messages = plan.messages.map(|all| {
+                let all = usize::try_from(all).unwrap_or(usize::MAX);
+                u64::try_from(part(all, id)).unwrap_or(u64::MAX)
+            });
+            let active = part(plan.active_connections(), id).min(seats);
+            let share = Share {
+                id,
+                threads,
+                seats,
+                active,
+                first,
+                messages,
+            };
+            first = first.saturating_add(seats);
+            share
+        })
+        .collect()
+}
+
+/// A worker's thread, as the coordinator holds it.
+struct Hand {
+    thread: Option<JoinHandle<()>>,
+    waker: Waker,
+    gauges: Arc<Gauges>,
+}
+
+impl Hand {
+    fn start(shared: &Shared, share: Share) -> Result<Self, Error> {
+        let gauges = Arc::new(Gauges::default());
+        let (worker, waker) = Worker::new(shared.clone(), share, Arc::clone(&gauges))
+            .map_err(|error| Error::system("a poll for the load generator", error))?;
+        let name = format!("load-{}", share.id);
+        let thread = thread::Builder::new().name(name).spawn(|| worker.run());
+        let thread =
+            thread.map_err(|error| Error::system("a thread for the load generator", error))?;
+        Ok(Self {
+            thread: Some(thread),
+            waker,
+            gauges,
+        })
+    }
+}
+
+/// What a worker has said so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Said {
+    connected: bool,
+    spent: bool,
+    marked: bool,
+    settled: bool,
+    empty: bool,
+}
+
+struct Run<'o> {
+    plan: Arc<Plan>,
+    control: Arc<Control>,
+    block: Arc<Block>,
+    workers: Vec<Hand>,
+    notes: Receiver<(usize, Note)>,
+    observer: &'o mut dyn Observer,
+    series: Series,
+    said: Vec<Said>,
+    results: Results,
+    tick_at: u64,
+}
+
+impl Run<'_> {
+    /// Leads the workers through all phases.
+    fn lead(&mut self) {
+        self.enter(Phase::Connecting);
+        let began = self.control.clock.now();
+        self.wait(None, |said| said.connected);
+        self.results.connect.elapsed =
+            Duration::from_nanos(self.control.clock.now().saturating_sub(began));
+        let nobody = self.progress().open == 0;
+        if !self.results.interrupted && !nobody {
+            self.load();
+        } else {
+            self.enter(Phase::Closing);
+        }
+        self.enter(Phase::Finished);
+        self.series.end(self.control.since());
+    }
+
+    /// The load itself, and its end.
+    fn load(&mut self) {
+        if !self.plan.warmup.is_zero() {
+            self.enter(Phase::Warmup);
+            self.wait(Some(self.plan.warmup), |said| said.empty);
+        }
+        if !self.results.interrupted {
+            self.enter(Phase::Measuring);
+            self.series.begin(self.control.since());
+            let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
+            self.wait(Some(duration), |said| said.spent || said.empty);
+        }
+        let measured = self.series.start().is_some();
+        if self.plan.stop_after.is_some() && measured && !self.results.interrupted {
+            self.audit();
+            return;
+        }
+        let patience = if self.results.interrupted {
+            self.plan.settle.min(TICK)
+        } else {
+            self.plan.settle
+        };
+        self.enter(Phase::Settling);
+        self.measured_until(self.control.since());
+        self.series.end(self.control.since());
+        self.wait_on(Some(patience), |said| said.settled);
+        self.enter(Phase::Closing);
+        self.wait_on(Some(patience.max(TICK)), |said| said.empty);
+    }
+
+    fn measured_until(&mut self, now: u64) {
+        if let Some(start) = self.series.start() {
+            self.results.load.elapsed = Duration::from_nanos(now.saturating_sub(start));
+        }
+    }
+
+    /// Has the server stopped under load, and watches until all is over.
+    fn audit(&mut self) {
+        self.enter(Phase::Auditing);
+        self.measured_until(self.control.since());
+        self.wait_on(Some(Duration::from_secs(5)), |said| said.marked);
+        let clock = self.control.clock;
+        let target = self.plan.targets.first().cloned();
+        let probes = target.map(|target| Probes::new(target, Arc::clone(&self.block), clock));
+        let Some(Ok(mut probes)) = probes else { return };
+        for _ in 0..QUEUED_CLIENTS {
+            probes.connect();
+        }
+        let signal = clock.now();
+        self.series.stopped(signal);
+        let mut audit = Audit::default();
+        if let Err(error) = self.observer.stop_server() {
+            self.results
+                .errors
+                .add_other(format!("stop the server: {error}"));
+        }
+        let deadline = signal.saturating_add(nanos(self.plan.exit_within));
+        let mut gone_at = None;
+        loop {
+            probes.turn(signal, AUDIT_STEP);
+            self.take_notes();
+            self.tick();
+            let now = clock.now();
+            let gone = self.observer.is_server_gone();
+            if gone == Some(true) && gone_at.is_none() {
+                gone_at = Some(now);
+            }
+            let empty = self.said.iter().all(|said| said.empty) && !probes.is_pending();
+            let over = empty && gone != Some(false);
+            let left = gone_at.is_some_and(|at| now.saturating_sub(at) > AFTER_EXIT);
+            if over || left || now >= deadline || self.results.interrupted {
+                break;
+            }
+        }
+        let since = |at: u64| Duration::from_nanos(at.saturating_sub(signal));
+        audit.exit = gone_at.map(since);
+        let (queue, refused_at) = probes.finish();
+        audit.queue = queue;
+        audit.listener_closed = refused_at.map(since);
+        self.results.audit = Some(audit);
+    }
+
+    fn enter(&mut self, phase: Phase) {
+        let now = self.control.clock.now();
+        self.control.enter(phase, now);
+        for worker in &self.workers {
+            if let Err(error) = worker.waker.wake() {
+                log::error!("a load generator thread cannot be woken: {error}");
+            }
+        }
+        self.observer.entered(phase);
+    }
+
+    /// Waits until every worker has said so, at most `patience`, or until the observer ends it.
+    fn wait(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) {
+        let clock = self.control.clock;
+        let deadline = patience.map_or(NEVER, |patience| {
+            self.control.since().saturating_add(nanos(patience))
+        });
+        loop {
+            self.tick();
+            let now = clock.now();
+            let done = self.said.iter().all(is_done);
+            if done || now >= deadline || self.results.interrupted {
+                return;
+            }
+            let until = deadline.min(self.tick_at);
+            self.listen(Duration::from_nanos(until.saturating_sub(now)));
+        }
+    }
+
+    /// As [`wait`](Self::wait), even if the observer has ended the run.
+    fn wait_on(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) {
+        let interrupted = std::mem::replace(&mut self.results.interrupted, false);
+        self.wait(patience, is_done);
+        self.results.interrupted |= interrupted;
+    }
+
+    fn listen(&mut self, patience: Duration) {
+        match self.notes.recv_timeout(patience) {
+            Ok((id, note)) => self.note(id, note),
+            Err(RecvTimeoutError::Timeout) => {}
+            // All workers have ended by themselves; there is nothing to wait for.
+            Err(RecvTimeoutError::Disconnected) => self.results.interrupted = true,
+        }
+    }
+
+    fn take_notes(&mut self) {
+        while let Ok((id, note)) = self.notes.try_recv() {
+            self.note(id, note);
+        }
+    }
+
+    fn note(&mut self, id: usize, note: Note) {
+        let Some(said) = self.said.get_mut(id) else {
+            return;
+        };
+        match note {
+            Note::Connected => said.connected = true,
+            Note::Spent => said.spent = true,
+            Note::Marked => said.marked = true,
+            Note::Settled => said.settled = true,
+            Note::Empty => said.empty = true,
+            Note::Step(step) => {
+                if let Some(interval) = self.series.add(*step) {
+                    self.observer.interval(&interval);
+                    self.results.intervals.push(interval);
+                }
+            }
+            Note::Done(tally) => self.add(&tally),
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.control.clock.now();
+        if now < self.tick_at {
+            return;
+        }
+        self.tick_at = now.saturating_add(nanos(TICK));
+        let progress = self.progress();
+        if self.observer.tick(&progress) == Flow::Stop {
+            self.results.interrupted = true;
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        let now = self.control.clock.now();
+        let phase = self.control.phase();
+        let planned = match phase {
+            Phase::Warmup => Some(self.plan.warmup),
+            Phase::Measuring => Some(self.plan.stop_after.unwrap_or(self.plan.duration)),
+            Phase::Auditing => Some(self.plan.exit_within),
+            Phase::Settling => Some(self.plan.settle),
+            _ => None,
+        };
+        let mut progress = Progress {
+            phase,
+            elapsed: Duration::from_nanos(now.saturating_sub(self.control.since())),
+            planned,
+            requested: u64::try_from(self.plan.connections).unwrap_or(u64::MAX),
+            ..Progress::default()
+        };
+        self.workers
+            .iter()
+            .for_each(|worker| progress.add(&worker.gauges));
+        progress
+    }
+
+    /// Joins the workers and closes the account.
+    fn gather(mut self) -> Results {
+        for worker in &mut self.workers {
+            if let Some(thread) = worker.thread.take()
+                && thread.join().is_err()
+            {
+                self.results
+                    .errors
+                    .add_other("a load generator thread failed".to_owned());
+            }
+        }
+        self.take_notes();
+        let totals = self.series.take_totals();
+        let results = &mut self.results;
+        results.connect.requested = u64::try_from(self.plan.connections).unwrap_or(u64::MAX);
+        results.load.messages = totals.messages;
+        results.load.message_bytes = totals.bytes;
+        results.load.missing_bytes = results
+            .load
+            .sent_bytes
+            .saturating_sub(results.load.verified_bytes);
+        results.latency = totals.latency;
+        results.service = totals.service;
+        self.results
+    }
+
+    /// Adds a worker's account.
+    fn add(&mut self, tally: &Tally) {
+        let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
+        let Results {
+            connect,
+            load,
+            errors,
+            audit,
+            ..
+        } = &mut self.results;
+        add(&mut connect.established, tally.established);
+        add(&mut connect.failed, tally.failed);
+        add(&mut connect.retried, tally.retried);
+        add(&mut connect.churned, tally.churned);
+        connect.latency.merge(&tally.connect_latency);
+        add(&mut load.sent_bytes, tally.sent);
+        add(&mut load.verified_bytes, tally.verified);
+        add(&mut load.wrong_bytes, tally.wrong);
+        add(&mut load.extra_bytes, tally.extra);
+        add(&mut load.foreign_bytes, tally.foreign);
+        add(&mut load.audit_bytes, tally.judged);
+        add(&mut load.unsent_messages, tally.unsent_messages);
+        errors.merge(&tally.errors);
+        if let (Some(audit), Some(signal)) = (audit, self.series.signal()) {
+            tally.verdicts.add_to(audit, signal);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! A client stream of either family, and how it is dialled.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream as StdTcpStream},
+    time::Duration,
+};
+
+use mio::{Interest, Registry, Token, net};
+use socket2::{Domain, SockRef, Socket, Type};
+
+use super::Target;
+
+/// A client stream.
+#[derive(Debug)]
+pub(super) enum Stream {
+    Tcp(net::TcpStream),
+    Unix(net::UnixStream),
+}
+
+/// What a connect has come to.
+#[derive(Debug)]
+pub(super) enum Dial {
+    Connected,
+    Pending,
+    Failed(io::Error),
+}
+
+impl Stream {
+    /// Starts a connect; the stream turns writable when it is decided.
+    pub(super) fn dial(target: &Target, source: Option<SocketAddr>) -> io::Result<Self> {
+        let addr = match target {
+            Target::Tcp(addr) => addr,
+            Target::Unix(path) => return net::UnixStream::connect(path).map(Self::Unix),
+        };
+        let socket = Socket::new(Domain::for_address(*addr), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        if let Some(source) = source {
+            // The port may still be in TIME_WAIT from an earlier connection.
+            socket.set_reuse_address(true)?;
+            socket.bind(&source.into())?;
+        }
+        match socket.connect(&(*addr).into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(Self::Tcp(net::TcpStream::from_std(StdTcpStream::from(
+            socket,
+        ))))
+    }
+
+    pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => registry.register(stream, token, interest),
+            Self::Unix(stream) => registry.register(stream, token, interest),
+        }
+    }
+
+    /// Whether the connect has been decided.
+    pub(super) fn dialled(&self) -> Dial {
+        let decided = match self {
+            Self::Tcp(stream) => stream.take_error(),
+            Self::Unix(stream) => stream.take_error(),
+        };
+        match decided {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Dial::Failed(error),
+        }
+        let Self::Tcp(stream) = self else {
+            return Dial::Connected;
+        };
+        match (stream.peer_addr(), stream.local_addr()) {
+            // On loopback a connect to a free port of the ephemeral range can meet itself.
+            (Ok(peer), Ok(local)) if peer == local => {
+                Dial::Failed(io::ErrorKind::ConnectionRefused.into())
+            }
+            (Ok(_), _) => Dial::Connected,
+            (Err(error), _) if error.kind() == io::ErrorKind::NotConnected => Dial::Pending,
+            (Err(error), _) => Dial::Failed(error),
+        }
+    }
+
+    pub(super) fn half_close(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Makes the close that follows a reset.
+    pub(super) fn reset_on_close(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_linger(Some(Duration::ZERO)),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buf),
+            Self::Unix(stream) => stream.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(buf),
+            Self::Unix(stream) => stream.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,261 @@
+//! Opening connections: paced, with retries.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    io,
+};
+
+use mio::Token;
+
+use super::{Share, Worker};
+use crate::load::{
+    Plan,
+    clock::{NEVER, whole},
+    connection::{Connection, State},
+    control::Phase,
+    payload::Block,
+    stream::{Dial, Stream},
+};
+
+/// The first retry comes after this, in nanoseconds; each further one after twice the time.
+const RETRY_AFTER: u64 = 50_000_000;
+
+/// So many source addresses are tried where one after the other is in use.
+const SOURCES_TRIED: u32 = 64;
+
+/// Who is to be connected, and when.
+#[derive(Debug)]
+pub(super) struct Connector {
+    queue: VecDeque<usize>,
+    /// Seats that are to be tried again: when, and which.
+    retries: BinaryHeap<Reverse<(u64, usize)>>,
+    inflight: usize,
+    inflight_max: usize,
+    /// Nanoseconds between two connects, and when the next one may be made.
+    gap: u64,
+    next_at: u64,
+    /// The number of the next connect among those of all workers.
+    number: u64,
+    stride: u64,
+}
+
+impl Connector {
+    pub(super) fn new(plan: &Plan, share: &Share) -> Self {
+        let threads = share.threads.max(1);
+        let inflight_max = plan
+            .connect_inflight
+            .checked_div(threads)
+            .unwrap_or(1)
+            .max(1);
+        let gap = plan
+            .connect_rate
+            .map_or(0.0, |rate| 1e9 / rate * threads as f64);
+        Self {
+            queue: VecDeque::with_capacity(share.seats),
+            retries: BinaryHeap::new(),
+            inflight: 0,
+            inflight_max,
+            gap: whole(gap),
+            next_at: 0,
+            number: u64::try_from(share.id).unwrap_or(0),
+            stride: u64::try_from(threads).unwrap_or(1),
+        }
+    }
+
+    pub(super) fn enqueue(&mut self, key: usize) {
+        self.queue.push_back(key);
+    }
+
+    fn retry(&mut self, key: usize, at: u64) {
+        self.retries.push(Reverse((at, key)));
+    }
+
+    /// Nobody is connecting or waits for it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inflight == 0 && self.queue.is_empty() && self.retries.is_empty()
+    }
+
+    pub(super) fn next_due(&self) -> u64 {
+        if self.inflight >= self.inflight_max {
+            return NEVER;
+        }
+        if !self.queue.is_empty() {
+            return self.next_at;
+        }
+        self.retries
+            .peek()
+            .map_or(NEVER, |Reverse((at, _))| (*at).max(self.next_at))
+    }
+
+    /// The next seat to connect, if one may be now.
+    fn take_due(&mut self, now: u64) -> Option<usize> {
+        if self.next_due() > now {
+            return None;
+        }
+        let key = self.queue.pop_front().or_else(|| {
+            let Reverse((_, key)) = self.retries.pop()?;
+            Some(key)
+        })?;
+        // A pause of the generator must not be made up for by a burst.
+        let earliest = now.saturating_sub(self.gap);
+        self.next_at = self.next_at.max(earliest).saturating_add(self.gap);
+        self.inflight = self.inflight.saturating_add(1);
+        Some(key)
+    }
+
+    pub(super) fn release(&mut self) {
+        self.inflight = self.inflight.saturating_sub(1);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.retries.clear();
+    }
+
+    fn take_number(&mut self) -> u64 {
+        let number = self.number;
+        self.number = number.saturating_add(self.stride);
+        number
+    }
+}
+
+impl Worker {
+    /// Starts the connects that may be started now.
+    pub(super) fn connect_due(&mut self, now: u64) {
+        while let Some(key) = self.connector.take_due(now) {
+            if let Err(error) = self.dial(key) {
+                self.connect_failed(key, &error);
+            }
+        }
+    }
+
+    fn dial(&mut self, key: usize) -> io::Result<()> {
+        let plan = &self.shared.plan;
+        let Some(seat) = self.seats.get_mut(key) else {
+            return Ok(());
+        };
+        let index = usize::try_from(seat.target).unwrap_or(0);
+        let Some(target) = plan.targets.get(index) else {
+            return Ok(());
+        };
+        let now = self.shared.control.clock.now();
+        let mut tries = 0_u32;
+        let (mut stream, number) = loop {
+            let number = self.connector.take_number();
+            let source = self.shared.pool.as_ref().and_then(|pool| pool.nth(number));
+            tries = tries.saturating_add(1);
+            match Stream::dial(target, source) {
+                Ok(stream) => break (stream, number),
+                Err(error) if is_source_taken(&error) && source.is_some() => {
+                    if tries >= SOURCES_TRIED {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        stream.register(self.poll.registry(), Token(key))?;
+        seat.renew(stream, Block::base(plan.seed, number), now);
+        Ok(())
+    }
+
+    /// Looks how a connect stands.
+    pub(super) fn check_connect(&mut self, key: usize) {
+        let Some(seat) = self.seats.get_mut(key) else {
+            return;
+        };
+        let Some(stream) = &seat.stream else { return };
+        match stream.dialled() {
+            Dial::Connected => self.connected(key),
+            Dial::Pending => {}
+            Dial::Failed(error) => self.connect_failed(key, &error),
+        }
+    }
+
+    fn connected(&mut self, key: usize) {
+        let now = self.shared.control.clock.now();
+        self.connector.release();
+        let Some(seat) = self.seats.get_mut(key) else {
+            return;
+        };
+        self.tally
+            .connect_latency
+            .record(now.saturating_sub(seat.since));
+        self.tally.opened = self.tally.opened.saturating_add(1);
+        if self.phase == Phase::Connecting {
+            self.tally.established = self.tally.established.saturating_add(1);
+        }
+        if self.phase == Phase::Auditing {
+            seat.mark = Some(0);
+            self.tally.verdicts.connections = self.tally.verdicts.connections.saturating_add(1);
+        }
+        (seat.state, seat.tries, seat.since) = (State::Open, 0, now);
+        self.open = self.open.saturating_add(1);
+        self.feed(key, now);
+    }
+
+    pub(super) fn connect_failed(&mut self, key: usize, error: &io::Error) {
+        let now = self.shared.control.clock.now();
+        self.connector.release();
+        let auditing = self.phase >= Phase::Auditing;
+        let retries = self.shared.plan.connect_retries;
+        let Some(seat) = self.seats.get_mut(key) else {
+            return;
+        };
+        seat.stream = None;
+        if auditing {
+            // After the request to stop a refusal is what is to be expected.
+            seat.state = State::Ended;
+        } else if seat.tries < retries {
+            let pause = RETRY_AFTER.saturating_mul(1 << seat.tries.min(10));
+            seat.tries = seat.tries.saturating_add(1);
+            seat.state = State::Waiting;
+            self.tally.retried = self.tally.retried.saturating_add(1);
+            self.connector.retry(key, now.saturating_add(pause));
+        } else {
+            seat.state = State::Ended;
+            self.count_connect_failure(error);
+        }
+    }
+
+    fn count_connect_failure(&mut self, error: &io::Error) {
+        if self.phase == Phase::Connecting {
+            self.tally.failed = self.tally.failed.saturating_add(1);
+        }
+        self.tally.lost = self.tally.lost.saturating_add(1);
+        let errors = &mut self.tally.errors;
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => {
+                errors.connect_refused = errors.connect_refused.saturating_add(1);
+            }
+            io::ErrorKind::TimedOut => {
+                errors.connect_timeout = errors.connect_timeout.saturating_add(1);
+            }
+            _ => errors.add_other(format!("connect: {error}")),
+        }
+    }
+
+    /// Gives up all seats that are not connected.
+    pub(super) fn drop_unconnected(&mut self, _now: u64) {
+        self.connector.clear();
+        let lost = |seat: &Connection| matches!(seat.state, State::Waiting | State::Connecting);
+        for (_, seat) in &mut self.seats {
+            if lost(seat) {
+                if seat.state == State::Connecting {
+                    self.connector.release();
+                }
+                seat.stream = None;
+                seat.state = State::Ended;
+            }
+        }
+    }
+}
+
+/// The source address is in use, or all ports towards the target are.
+fn is_source_taken(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
+    )
+}

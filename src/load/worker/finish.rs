@@ -1,0 +1,204 @@
+//! The ends of connections: every one goes through [`Worker::finish`].
+
+use std::io;
+
+use super::Worker;
+use crate::load::{Close, audit::Ending, clock::nanos, connection::State, control::Phase};
+
+/// Overdue echoes and connects are looked for at most so often, in nanoseconds.
+const SCAN_MIN: u64 = 10_000_000;
+const SCAN_MAX: u64 = 500_000_000;
+
+/// What ended a connection.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The server ended the stream in order.
+    Orderly,
+    Reset,
+    /// An echo was late.
+    Timeout,
+    /// The server sent far more than it was given.
+    Flood,
+    /// We gave up waiting for the server's end.
+    Abandoned,
+    /// We reset it, as asked for.
+    Dropped,
+    Other(io::ErrorKind),
+}
+
+impl From<&io::Error> for End {
+    fn from(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted => Self::Reset,
+            kind => Self::Other(kind),
+        }
+    }
+}
+
+impl Worker {
+    /// The one door out of a connection.
+    pub(super) fn finish(&mut self, key: usize, end: &End) {
+        let now = self.now();
+        let running = self.phase < Phase::Auditing;
+        let Some(seat) = self.seats.get_mut(key) else {
+            return;
+        };
+        if !seat.is_connected() {
+            return;
+        }
+        let flights = u64::try_from(seat.flights.len()).unwrap_or(0);
+        self.inflight = self.inflight.saturating_sub(flights);
+        self.open = self.open.saturating_sub(1);
+        seat.flights = Default::default();
+        if matches!(end, End::Orderly)
+            && let Some(stream) = &seat.stream
+            && let Err(error) = stream.half_close()
+        {
+            log::debug!("half-close after the server's end: {error}");
+        }
+        seat.stream = None;
+        if seat.mark.is_some() {
+            let ending = match end {
+                End::Orderly => Ending::EndOfStream,
+                End::Abandoned => Ending::Cut,
+                _ => Ending::Reset,
+            };
+            let judged = self.tally.verdicts.judge(seat, ending, now);
+            self.tally.judged = self.tally.judged.saturating_add(judged);
+            seat.state = State::Ended;
+            return;
+        }
+        let closing = seat.state == State::Closing;
+        let orderly = matches!((closing, end), (true, End::Orderly) | (_, End::Dropped));
+        if orderly && running {
+            seat.state = State::Waiting;
+            self.tally.churned = self.tally.churned.saturating_add(1);
+            self.connector.enqueue(key);
+            return;
+        }
+        seat.state = State::Ended;
+        if !orderly {
+            self.count_end(end);
+        }
+    }
+
+    fn count_end(&mut self, end: &End) {
+        self.tally.lost = self.tally.lost.saturating_add(1);
+        let errors = &mut self.tally.errors;
+        match end {
+            End::Orderly => errors.eof_early = errors.eof_early.saturating_add(1),
+            End::Reset => errors.reset = errors.reset.saturating_add(1),
+            End::Timeout => errors.timeout = errors.timeout.saturating_add(1),
+            End::Flood => errors.add_other("more bytes than were sent".to_owned()),
+            End::Abandoned => errors.add_other("no end of stream after half-close".to_owned()),
+            End::Dropped => {}
+            End::Other(kind) => errors.add_other(kind.to_string()),
+        }
+    }
+
+    /// Closes a connection as the plan says.
+    pub(super) fn close(&mut self, key: usize, now: u64) {
+        let Some(seat) = self.seats.get_mut(key) else {
+            return;
+        };
+        let Some(stream) = &seat.stream else { return };
+        match self.shared.plan.close {
+            Close::Fin => match stream.half_close() {
+                Ok(()) => (seat.state, seat.since) = (State::Closing, now),
+                Err(_) => self.finish(key, &End::Reset),
+            },
+            Close::Rst => {
+                if let Err(error) = stream.reset_on_close() {
+                    log::debug!("reset on close: {error}");
+                }
+                self.finish(key, &End::Dropped);
+            }
+        }
+    }
+
+    pub(super) fn close_all(&mut self, now: u64) {
+        for key in 0..self.share.seats {
+            let state = self.seats.get(key).map(|seat| seat.state);
+            if matches!(state, Some(State::Open | State::Retiring)) {
+                self.close(key, now);
+            }
+        }
+    }
+
+    /// Gives up all that are still connected.
+    pub(super) fn abandon_all(&mut self, _now: u64) {
+        for key in 0..self.share.seats {
+            self.finish(key, &End::Abandoned);
+        }
+    }
+
+    /// Retires the connections whose turn has come.
+    pub(super) fn churn_due(&mut self, now: u64) {
+        if self.phase == Phase::Auditing {
+            return;
+        }
+        while let Some(cursor) = self.churn.as_mut().and_then(|churn| churn.take_due(now)) {
+            let open = |key: &usize| {
+                self.seats
+                    .get(*key)
+                    .is_some_and(|seat| seat.state == State::Open)
+            };
+            let Some(key) = (cursor..self.share.seats).chain(0..cursor).find(open) else {
+                return;
+            };
+            if let Some(churn) = &mut self.churn {
+                churn.advance(
+                    key.saturating_add(1)
+                        .checked_rem(self.share.seats)
+                        .unwrap_or(0),
+                );
+            }
+            let Some(seat) = self.seats.get_mut(key) else {
+                return;
+            };
+            if seat.flights.len() == 0 {
+                self.close(key, now);
+            } else {
+                seat.state = State::Retiring;
+            }
+        }
+    }
+
+    /// Ends connects and connections that are overdue.
+    pub(super) fn scan(&mut self, now: u64) {
+        let plan = &self.shared.plan;
+        let (connect, echo) = (nanos(plan.connect_timeout), nanos(plan.timeout));
+        let step = connect
+            .min(echo)
+            .checked_div(8)
+            .unwrap_or(0)
+            .clamp(SCAN_MIN, SCAN_MAX);
+        self.scan_at = now.saturating_add(step);
+        // A stop may take its time with echoes; the audit has a deadline of its own.
+        let echoes_due = self.phase < Phase::Auditing || self.phase == Phase::Settling;
+        let before = |since: u64, timeout: u64| now.saturating_sub(since) > timeout;
+        for key in 0..self.share.seats {
+            let Some(seat) = self.seats.get(key) else {
+                continue;
+            };
+            match seat.state {
+                State::Connecting if before(seat.since, connect) => {
+                    self.connect_failed(key, &io::ErrorKind::TimedOut.into());
+                }
+                State::Open | State::Retiring | State::Closing if echoes_due => {
+                    let oldest = seat.flights.oldest().map(|flight| flight.sent);
+                    let since = match seat.state {
+                        State::Closing => Some(seat.since),
+                        _ => oldest,
+                    };
+                    if since.is_some_and(|since| before(since, echo)) {
+                        self.finish(key, &End::Timeout);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}

@@ -32,6 +32,8 @@ pub struct Audit {
     pub last_close: Option<Duration>,
     /// The server process was seen to be gone.
     pub exit: Option<Duration>,
+    /// Why the server could not be told to stop.
+    pub stop_error: Option<String>,
 }
 
 /// What became of clients that connected at the moment of the request and after it.
@@ -48,6 +50,8 @@ pub struct QueueCounts {
     pub lost: u64,
     /// Heard nothing at all: they wait in a queue that somebody still holds.
     pub waiting: u64,
+    /// Bytes of echo that they got.
+    pub echoed_bytes: u64,
     /// Connects refused, as they should be once the listener is closed.
     pub refused: u64,
 }
@@ -58,6 +62,7 @@ impl Audit {
     pub fn is_clean(&self) -> bool {
         self.clean == self.connections
             && self.lost_bytes == 0
+            && self.stop_error.is_none()
             && self.queue.reset == 0
             && self.queue.lost == 0
     }

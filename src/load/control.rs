@@ -125,8 +125,6 @@ pub(super) enum Note {
     Connected,
     /// The message budget is used up and everything is back.
     Spent,
-    /// Every open connection has been marked for the audit.
-    Marked,
     /// Nothing is in flight any more.
     Settled,
     /// No connection is open any more.

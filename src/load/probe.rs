@@ -129,7 +129,7 @@ impl Probes {
                 continue;
             };
             let before = probe.state;
-            let outcome = probe.advance(&self.block);
+            let outcome = probe.advance(&self.block, &mut self.counts.echoed_bytes);
             if before == State::Connecting && !matches!(outcome, Outcome::Refused) {
                 let connected = probe.state != State::Connecting;
                 let reset = matches!(outcome, Outcome::Reset);
@@ -177,7 +177,7 @@ impl Probes {
 
 impl Probe {
     /// Goes on as far as it can.
-    fn advance(&mut self, block: &Block) -> Outcome {
+    fn advance(&mut self, block: &Block, echoed: &mut u64) -> Outcome {
         if self.state == State::Connecting {
             match self.stream.dialled() {
                 Dial::Pending => return Outcome::Pending,
@@ -202,6 +202,7 @@ impl Probe {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Outcome::Reset,
             };
+            *echoed = echoed.saturating_add(u64::try_from(len).unwrap_or(0));
             let State::Waiting(have) = self.state else {
                 return Outcome::Lost;
             };

@@ -115,13 +115,19 @@ pub struct ErrorCounts {
     pub connect_refused: u64,
     /// Connects unfinished in time, retries used up.
     pub connect_timeout: u64,
+    /// Connects that failed otherwise, by the reason, retries used up.
+    pub connect_other: BTreeMap<String, u64>,
     /// Connections reset by the server.
     pub reset: u64,
     /// Connections that the server ended before their last byte, or unasked.
     pub eof_early: u64,
     /// Connections given up because an echo was late.
     pub timeout: u64,
-    /// Everything else, by its name.
+    /// Connections given up because the server sent far more than it was given.
+    pub flood: u64,
+    /// Connections that the server left open after our half-close; no data is lost by that.
+    pub unended: u64,
+    /// Connections lost otherwise, and failures of the generator itself, by the reason.
     pub other: BTreeMap<String, u64>,
 }
 
@@ -129,45 +135,68 @@ impl ErrorCounts {
     /// All of them together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        let other = self
-            .other
-            .values()
-            .fold(0_u64, |sum, count| sum.saturating_add(*count));
         self.connect_failures()
             .saturating_add(self.lost())
-            .saturating_add(other)
+            .saturating_add(self.unended)
     }
 
-    /// Connects that failed for good by refusal or timeout.
+    /// Connects that failed for good.
     #[must_use]
     pub fn connect_failures(&self) -> u64 {
-        self.connect_refused.saturating_add(self.connect_timeout)
+        self.connect_refused
+            .saturating_add(self.connect_timeout)
+            .saturating_add(sum(&self.connect_other))
     }
 
     /// Open connections that were lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.reset
-            .saturating_add(self.eof_early)
-            .saturating_add(self.timeout)
+        [
+            self.reset,
+            self.eof_early,
+            self.timeout,
+            self.flood,
+            sum(&self.other),
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
     }
 
     pub(super) fn add_other(&mut self, name: String) {
-        let count = self.other.entry(name).or_default();
-        *count = count.saturating_add(1);
+        count(&mut self.other, name, 1);
+    }
+
+    pub(super) fn add_connect_other(&mut self, name: String) {
+        count(&mut self.connect_other, name, 1);
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
-        self.connect_refused = self.connect_refused.saturating_add(other.connect_refused);
-        self.connect_timeout = self.connect_timeout.saturating_add(other.connect_timeout);
-        self.reset = self.reset.saturating_add(other.reset);
-        self.eof_early = self.eof_early.saturating_add(other.eof_early);
-        self.timeout = self.timeout.saturating_add(other.timeout);
-        for (name, count) in &other.other {
-            let mine = self.other.entry(name.clone()).or_default();
-            *mine = mine.saturating_add(*count);
+        let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
+        add(&mut self.connect_refused, other.connect_refused);
+        add(&mut self.connect_timeout, other.connect_timeout);
+        add(&mut self.reset, other.reset);
+        add(&mut self.eof_early, other.eof_early);
+        add(&mut self.timeout, other.timeout);
+        add(&mut self.flood, other.flood);
+        add(&mut self.unended, other.unended);
+        for (name, more) in &other.connect_other {
+            count(&mut self.connect_other, name.clone(), *more);
+        }
+        for (name, more) in &other.other {
+            count(&mut self.other, name.clone(), *more);
         }
     }
+}
+
+fn sum(counts: &BTreeMap<String, u64>) -> u64 {
+    counts
+        .values()
+        .fold(0, |sum, count| sum.saturating_add(*count))
+}
+
+fn count(counts: &mut BTreeMap<String, u64>, name: String, more: u64) {
+    let count = counts.entry(name).or_default();
+    *count = count.saturating_add(more);
 }
 
 /// One step of the time series.

@@ -66,6 +66,9 @@ pub trait Observer {
         let _ = interval;
     }
 
+    /// The server will be told to stop at once: the last moment to look at it.
+    fn before_stop(&mut self) {}
+
     /// The audit begins: tell the server to stop, do not wait for it.
     ///
     /// # Errors
@@ -196,7 +199,6 @@ impl Hand {
 struct Said {
     connected: bool,
     spent: bool,
-    marked: bool,
     settled: bool,
     empty: bool,
 }
@@ -226,7 +228,7 @@ impl Run<'_> {
         if !self.results.interrupted && !nobody {
             self.load();
         } else {
-            self.enter(Phase::Closing);
+            self.close();
         }
         self.enter(Phase::Finished);
         self.series.end(self.control.since());
@@ -249,17 +251,25 @@ impl Run<'_> {
             self.audit();
             return;
         }
-        let patience = if self.results.interrupted {
-            self.plan.settle.min(TICK)
-        } else {
-            self.plan.settle
-        };
         self.enter(Phase::Settling);
         self.measured_until(self.control.since());
         self.series.end(self.control.since());
-        self.wait_on(Some(patience), |said| said.settled);
+        self.wait_on(self.patience(), |said| said.settled);
+        self.close();
+    }
+
+    fn close(&mut self) {
         self.enter(Phase::Closing);
-        self.wait_on(Some(patience.max(TICK)), |said| said.empty);
+        self.wait_on(self.patience().max(TICK), |said| said.empty);
+    }
+
+    /// How long the end of the run waits for the server.
+    fn patience(&self) -> Duration {
+        if self.results.interrupted {
+            self.plan.settle.min(TICK)
+        } else {
+            self.plan.settle
+        }
     }
 
     fn measured_until(&mut self, now: u64) {
@@ -270,24 +280,25 @@ impl Run<'_> {
 
     /// Has the server stopped under load, and watches until all is over.
     fn audit(&mut self) {
-        self.enter(Phase::Auditing);
-        self.measured_until(self.control.since());
-        self.wait_on(Some(Duration::from_secs(5)), |said| said.marked);
         let clock = self.control.clock;
         let target = self.plan.targets.first().cloned();
         let probes = target.map(|target| Probes::new(target, Arc::clone(&self.block), clock));
         let Some(Ok(mut probes)) = probes else { return };
+        self.observer.before_stop();
         for _ in 0..QUEUED_CLIENTS {
             probes.connect();
         }
-        let signal = clock.now();
-        self.series.stopped(signal);
         let mut audit = Audit::default();
+        // From here on every first write of a connection marks what was handed over before.
+        let signal = clock.now();
+        self.control.enter(Phase::Auditing, signal);
         if let Err(error) = self.observer.stop_server() {
-            self.results
-                .errors
-                .add_other(format!("stop the server: {error}"));
+            audit.stop_error = Some(error.to_string());
         }
+        self.wake();
+        self.observer.entered(Phase::Auditing);
+        self.measured_until(signal);
+        self.series.stopped(signal);
         let deadline = signal.saturating_add(nanos(self.plan.exit_within));
         let mut gone_at = None;
         loop {
@@ -317,12 +328,16 @@ impl Run<'_> {
     fn enter(&mut self, phase: Phase) {
         let now = self.control.clock.now();
         self.control.enter(phase, now);
+        self.wake();
+        self.observer.entered(phase);
+    }
+
+    fn wake(&self) {
         for worker in &self.workers {
             if let Err(error) = worker.waker.wake() {
                 log::error!("a load generator thread cannot be woken: {error}");
             }
         }
-        self.observer.entered(phase);
     }
 
     /// Waits until every worker has said so, at most `patience`, or until the observer ends it.
@@ -344,9 +359,9 @@ impl Run<'_> {
     }
 
     /// As [`wait`](Self::wait), even if the observer has ended the run.
-    fn wait_on(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) {
+    fn wait_on(&mut self, patience: Duration, is_done: fn(&Said) -> bool) {
         let interrupted = std::mem::replace(&mut self.results.interrupted, false);
-        self.wait(patience, is_done);
+        self.wait(Some(patience), is_done);
         self.results.interrupted |= interrupted;
     }
 
@@ -372,7 +387,6 @@ impl Run<'_> {
         match note {
             Note::Connected => said.connected = true,
             Note::Spent => said.spent = true,
-            Note::Marked => said.marked = true,
             Note::Settled => said.settled = true,
             Note::Empty => said.empty = true,
             Note::Step(step) => {

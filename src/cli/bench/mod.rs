@@ -1,14 +1,137 @@
 //! `netgrace bench`: the load generator's command line.
 
+mod args;
+mod chart;
+mod check;
+mod figure;
+mod host;
+mod json;
+mod limit;
+mod outcome;
+mod progress;
+mod server;
+mod setting;
+mod text;
+mod usage;
+mod value;
+mod watch;
+
 use std::process::ExitCode;
 
-use crate::cli::failure::Failure;
+use serde_json::Value;
 
-/// The flags of `netgrace bench`.
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct BenchArgs {}
+pub(crate) use self::args::BenchArgs;
+use self::{
+    host::Host,
+    limit::OpenFiles,
+    outcome::{Complaint, Outcome},
+    progress::Display,
+    server::Server,
+    setting::{Setting, Subject},
+    usage::{Sample, Usage},
+    watch::Watch,
+};
+use crate::cli::{atomic_file::AtomicFile, failure::Failure, output};
+use netgrace::load::{self, Results, Target};
 
 /// Runs the load generator.
-pub(crate) fn run(_args: &BenchArgs) -> Result<ExitCode, Failure> {
-    Err(Failure::unable("bench is not built in"))
+pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
+    let mut setting = Setting::new(args)?;
+    let files = OpenFiles::plan(setting.plan.connections);
+    files.apply()?;
+    let interrupted = watch::interruption()?;
+    let mut server = start(&mut setting)?;
+    let idle = server.pid().and_then(Sample::take);
+    let mut outcome = Outcome {
+        setting,
+        results: Results::default(),
+        usage: Usage::default(),
+        host: Host::look(),
+        files,
+        started_at: host::timestamp(),
+        exit_code: None,
+        is_watched: server.pid().is_some(),
+        report: None,
+    };
+    if args.ndjson {
+        let mut start = json::start(&outcome);
+        start.insert("event".to_owned(), "start".into());
+        put(&format!("{}\n", Value::Object(start)))?;
+    }
+    let mut watch = Watch {
+        server: &mut server,
+        display: Display::new(!args.quiet && !args.no_progress),
+        signal: args.signal.signal,
+        interrupted,
+        ndjson: args.ndjson,
+        begin: None,
+        end: None,
+    };
+    let results = load::run(outcome.setting.plan.clone(), &mut watch);
+    watch.display.finish();
+    let (begin, end) = (watch.begin, watch.end);
+    outcome.results = results.map_err(|error| Failure::unable(error.to_string()))?;
+    outcome.usage = Usage::between(idle, begin, end, &outcome.results);
+    server.end();
+    outcome.exit_code = server.exit_code();
+    outcome.report = server.report();
+    let complaints = outcome.complaints();
+    publish(&outcome, &complaints)?;
+    Ok(ExitCode::from(Outcome::exit_code(&complaints)))
+}
+
+/// Starts the server, where that is ours to do, and sets the target of our own.
+fn start(setting: &mut Setting) -> Result<Server, Failure> {
+    match &setting.subject {
+        Subject::Own => {
+            let (server, addr) = Server::start_own()?;
+            setting.plan.targets = vec![Target::from(addr)];
+            Ok(server)
+        }
+        Subject::Command(command) => match setting.plan.targets.first() {
+            Some(target) => Server::start(command, target),
+            None => Err(Failure::usage("no target")),
+        },
+        Subject::Process(pid) => Server::watch(*pid),
+        Subject::Unknown => Ok(Server::unknown()),
+    }
+}
+
+/// Writes everything that was asked for.
+fn publish(outcome: &Outcome, complaints: &[Complaint]) -> Result<(), Failure> {
+    let args = &outcome.setting.args;
+    let document = json::document(outcome, complaints);
+    if let Some(path) = &args.json {
+        write(path, &format!("{document}\n"))?;
+    }
+    if args.ndjson {
+        let mut end = document;
+        if let Some(object) = end.as_object_mut() {
+            object.insert("event".to_owned(), "end".into());
+        }
+        put(&format!("{end}\n"))?;
+    }
+    if args.quiet {
+        return Ok(());
+    }
+    let report = text::report(outcome, complaints);
+    if outcome.setting.is_stdout_taken() {
+        output::complain(&report);
+        return Ok(());
+    }
+    put(&report)
+}
+
+/// Prints on stdout.
+fn put(text: &str) -> Result<(), Failure> {
+    output::print(text).map_err(|error| Failure::unable(format!("cannot write to stdout: {error}")))
+}
+
+/// Writes a file, or to stdout for `-`.
+fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
+    if path.as_os_str() == "-" {
+        return put(text);
+    }
+    let written = AtomicFile::claim(path).and_then(|file| file.write(text.as_bytes()));
+    written.map_err(|error| Failure::unable(format!("cannot write {}: {error}", path.display())))
 }

@@ -186,10 +186,6 @@ impl Worker {
         if self.phase == Phase::Connecting {
             self.tally.established = self.tally.established.saturating_add(1);
         }
-        if self.phase == Phase::Auditing {
-            seat.mark = Some(0);
-            self.tally.verdicts.connections = self.tally.verdicts.connections.saturating_add(1);
-        }
         (seat.state, seat.tries, seat.since) = (State::Open, 0, now);
         self.open = self.open.saturating_add(1);
         self.feed(key, now);
@@ -232,7 +228,7 @@ impl Worker {
             io::ErrorKind::TimedOut => {
                 errors.connect_timeout = errors.connect_timeout.saturating_add(1);
             }
-            _ => errors.add_other(format!("connect: {error}")),
+            _ => errors.add_connect_other(error.to_string()),
         }
     }
 

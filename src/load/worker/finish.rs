@@ -40,6 +40,7 @@ impl From<&io::Error> for End {
 impl Worker {
     /// The one door out of a connection.
     pub(super) fn finish(&mut self, key: usize, end: &End) {
+        self.mark(key);
         let now = self.now();
         let running = self.phase < Phase::Auditing;
         let Some(seat) = self.seats.get_mut(key) else {
@@ -85,14 +86,15 @@ impl Worker {
     }
 
     fn count_end(&mut self, end: &End) {
-        self.tally.lost = self.tally.lost.saturating_add(1);
+        let lost = u64::from(!matches!(end, End::Abandoned | End::Dropped));
+        self.tally.lost = self.tally.lost.saturating_add(lost);
         let errors = &mut self.tally.errors;
         match end {
             End::Orderly => errors.eof_early = errors.eof_early.saturating_add(1),
             End::Reset => errors.reset = errors.reset.saturating_add(1),
             End::Timeout => errors.timeout = errors.timeout.saturating_add(1),
-            End::Flood => errors.add_other("more bytes than were sent".to_owned()),
-            End::Abandoned => errors.add_other("no end of stream after half-close".to_owned()),
+            End::Flood => errors.flood = errors.flood.saturating_add(1),
+            End::Abandoned => errors.unended = errors.unended.saturating_add(1),
             End::Dropped => {}
             End::Other(kind) => errors.add_other(kind.to_string()),
         }

@@ -243,7 +243,7 @@ impl Worker {
             Phase::Auditing => {
                 self.tally.measure_to = since;
                 self.connector.clear();
-                self.mark();
+                self.mark_all();
             }
             Phase::Settling => self.end_load(since, now),
             Phase::Closing => {
@@ -303,15 +303,26 @@ impl Worker {
     }
 
     /// The audit begins: what has been handed over by now must come back.
-    fn mark(&mut self) {
-        for (_, seat) in &mut self.seats {
-            if seat.is_connected() {
-                seat.mark = Some(seat.sent);
-                seat.skipped = 0;
-                self.tally.verdicts.connections = self.tally.verdicts.connections.saturating_add(1);
-            }
+    fn mark_all(&mut self) {
+        for key in 0..self.share.seats {
+            self.mark(key);
         }
-        self.tell(Note::Marked);
+    }
+
+    /// Marks a connection, unless that has been done: first thing when it writes or ends, since
+    /// the server may have been told to stop in the middle of our turn.
+    fn mark(&mut self, key: usize) {
+        if self.shared.control.phase() != Phase::Auditing {
+            return;
+        }
+        let Some(seat) = self.seats.get_mut(key) else {
+            return;
+        };
+        if seat.is_connected() && seat.mark.is_none() {
+            seat.mark = Some(seat.sent);
+            seat.skipped = 0;
+            self.tally.verdicts.connections = self.tally.verdicts.connections.saturating_add(1);
+        }
     }
 
     /// How long to sleep; arms the timer where milliseconds are too coarse.
@@ -353,6 +364,8 @@ impl Worker {
     fn tell_once(&mut self, name: &'static str, note: Note) {
         if !self.noted.contains(&name) {
             self.noted.push(name);
+            // Whoever hears the note looks at the gauges next.
+            self.gauges.publish(&self.tally, self.open);
             self.tell(note);
         }
     }

@@ -152,6 +152,7 @@ impl Worker {
 
     /// Writes what has been begun, until the socket is full.
     fn flush(&mut self, key: usize) {
+        self.mark(key);
         loop {
             let Some(seat) = self.seats.get_mut(key) else {
                 return;

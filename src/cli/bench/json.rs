@@ -1,0 +1,304 @@
+//! The results as JSON. Keys never vanish: what is unknown is `null`.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    outcome::{Complaint, Outcome},
+    setting::Subject,
+    value::Percentile,
+};
+use netgrace::load::{Audit, Close, Interval, Latency, Results};
+use std::time::Duration;
+
+/// The version of the format.
+pub(crate) const SCHEMA: &str = "netgrace-bench/1";
+
+/// Everything.
+pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
+    let results = &outcome.results;
+    let list = &outcome.setting.args.percentiles;
+    let mut document = start(outcome);
+    let rest = [
+        ("outcome", verdict(outcome, complaints)),
+        ("connect", connect(results)),
+        ("load", load(outcome)),
+        (
+            "latency_from",
+            json!(if results.service.is_some() {
+                "schedule"
+            } else {
+                "send"
+            }),
+        ),
+        ("latency_ns", latency(&results.latency, list)),
+        (
+            "service_ns",
+            results
+                .service
+                .as_ref()
+                .map_or(Value::Null, |all| latency(all, list)),
+        ),
+        ("errors", errors(results)),
+        ("server", server(outcome)),
+        ("shutdown", shutdown(outcome)),
+        (
+            "intervals",
+            results.intervals.iter().map(interval).collect(),
+        ),
+    ];
+    for (key, value) in rest {
+        document.insert(key.to_owned(), value);
+    }
+    Value::Object(document)
+}
+
+/// What is known before the run: the first object of the line format.
+pub(crate) fn start(outcome: &Outcome) -> Map<String, Value> {
+    let setting = &outcome.setting;
+    let labels = setting
+        .args
+        .label
+        .iter()
+        .map(|label| (label.0.clone(), json!(label.1)));
+    let mut document = Map::new();
+    let parts = [
+        ("schema", json!(SCHEMA)),
+        ("version", json!(env!("CARGO_PKG_VERSION"))),
+        ("started_at", json!(outcome.started_at)),
+        ("labels", Value::Object(labels.collect())),
+        ("config", config(outcome)),
+        ("host", host(outcome)),
+    ];
+    for (key, value) in parts {
+        document.insert(key.to_owned(), value);
+    }
+    document
+}
+
+fn config(outcome: &Outcome) -> Value {
+    let setting = &outcome.setting;
+    let plan = &setting.plan;
+    let targets: Vec<_> = plan.targets.iter().map(ToString::to_string).collect();
+    json!({
+        "targets": targets,
+        "subject": match setting.subject {
+            Subject::Own => "own",
+            Subject::Command(_) => "command",
+            Subject::Process(_) => "process",
+            Subject::Unknown => "unknown",
+        },
+        "connections": plan.connections,
+        "active": plan.active_connections(),
+        "rate_per_s": setting.args.rate,
+        "messages": plan.messages,
+        "size_bytes": [plan.size.0, plan.size.1],
+        "duration_ns": nanos(plan.stop_after.unwrap_or(plan.duration)),
+        "warmup_ns": nanos(plan.warmup),
+        "settle_ns": nanos(plan.settle),
+        "timeout_ns": nanos(plan.timeout),
+        "interval_ns": nanos(plan.interval),
+        "pipeline": plan.pipeline,
+        "churn_per_s": setting.args.churn,
+        "threads": plan.threads,
+        "connect_inflight": plan.connect_inflight,
+        "connect_rate_per_s": setting.args.connect_rate,
+        "connect_timeout_ns": nanos(plan.connect_timeout),
+        "busy_poll_ns": nanos(plan.busy_poll),
+        "close": match plan.close { Close::Fin => "fin", Close::Rst => "rst" },
+        "shutdown_after_ns": plan.stop_after.map(nanos),
+        "exit_within_ns": nanos(plan.exit_within),
+        "verify": plan.verify,
+        "seed": plan.seed,
+    })
+}
+
+fn host(outcome: &Outcome) -> Value {
+    let (host, files) = (&outcome.host, &outcome.files);
+    json!({
+        "cpus": host.cpus,
+        "kernel": host.kernel,
+        "nofile": {"before": files.before, "after": files.after, "hard": files.hard},
+        "somaxconn": host.somaxconn,
+        "port_range": host.port_range.map(|(low, high)| [low, high]),
+    })
+}
+
+fn verdict(outcome: &Outcome, complaints: &[Complaint]) -> Value {
+    let failed: Vec<_> = complaints
+        .iter()
+        .map(|complaint| json!({"exit_code": complaint.code, "text": complaint.text}))
+        .collect();
+    let code = Outcome::exit_code(complaints);
+    let error = complaints.iter().find(|complaint| complaint.code == 1);
+    json!({
+        "exit_code": code,
+        "pass": code == 0,
+        "interrupted": outcome.results.interrupted,
+        "error": error.map(|complaint| complaint.text.clone()),
+        "failed_checks": failed,
+    })
+}
+
+fn connect(results: &Results) -> Value {
+    let connect = &results.connect;
+    let latency = &connect.latency;
+    json!({
+        "requested": connect.requested,
+        "established": connect.established,
+        "failed": connect.failed,
+        "retried": connect.retried,
+        "churned": connect.churned,
+        "elapsed_ns": nanos(connect.elapsed),
+        "latency_ns": {
+            "count": latency.count(),
+            "p50": latency.percentile(50.0),
+            "p99": latency.percentile(99.0),
+            "max": latency.max(),
+            "histogram": histogram(latency),
+        },
+    })
+}
+
+fn load(outcome: &Outcome) -> Value {
+    let load = &outcome.results.load;
+    let checked = |count: u64| outcome.setting.plan.verify.then_some(count);
+    json!({
+        "elapsed_ns": nanos(load.elapsed),
+        "messages": load.messages,
+        "messages_per_s": load.messages_per_second(),
+        "rate_reached": outcome.rate_reached(),
+        "message_bytes": load.message_bytes,
+        "bytes_per_s": load.bytes_per_second(),
+        "unsent_messages": load.unsent_messages,
+        "sent_bytes": load.sent_bytes,
+        "returned_bytes": load.verified_bytes
+            .saturating_add(load.wrong_bytes)
+            .saturating_add(load.extra_bytes),
+        "verified_bytes": checked(load.verified_bytes),
+        "wrong_bytes": checked(load.wrong_bytes),
+        "missing_bytes": load.missing_bytes,
+        "missing_in_audit_bytes": load.audit_bytes,
+        "extra_bytes": load.extra_bytes,
+        "foreign_bytes": checked(load.foreign_bytes),
+    })
+}
+
+fn latency(latency: &Latency, list: &[Percentile]) -> Value {
+    let percentiles = list.iter().map(|percentile| {
+        let known = latency.percentile(percentile.percent);
+        json!([number(percentile.percent), known])
+    });
+    json!({
+        "count": latency.count(),
+        "min": latency.min(),
+        "mean": latency.mean().map(f64::round).map(whole),
+        "stdev": latency.stdev().map(f64::round).map(whole),
+        "max": latency.max(),
+        "percentiles": percentiles.collect::<Vec<_>>(),
+        "histogram": histogram(latency),
+    })
+}
+
+/// Value and count of every bucket: histograms of several runs add up.
+fn histogram(latency: &Latency) -> Value {
+    latency
+        .buckets()
+        .map(|(nanos, count)| json!([nanos, count]))
+        .collect()
+}
+
+fn errors(results: &Results) -> Value {
+    let errors = &results.errors;
+    json!({
+        "connect_refused": errors.connect_refused,
+        "connect_timeout": errors.connect_timeout,
+        "connect_other": errors.connect_other,
+        "reset": errors.reset,
+        "eof_early": errors.eof_early,
+        "timeout": errors.timeout,
+        "flood": errors.flood,
+        "unended": errors.unended,
+        "other": errors.other,
+    })
+}
+
+fn server(outcome: &Outcome) -> Value {
+    let usage = &outcome.usage;
+    json!({
+        "cpu_us_per_message": usage.cpu_us_per_message,
+        "cpu_share": usage.cpu_share,
+        "rss_bytes_per_connection": usage.rss_bytes_per_connection,
+        "rss_bytes": usage.rss_bytes,
+        "report": outcome.report,
+    })
+}
+
+fn shutdown(outcome: &Outcome) -> Value {
+    let unknown = Audit::default();
+    let audited = outcome.results.audit.is_some();
+    let audit = outcome.results.audit.as_ref().unwrap_or(&unknown);
+    let queue = &audit.queue;
+    let known = |count: u64| audited.then_some(count);
+    json!({
+        "signal": audited.then_some(outcome.setting.args.signal.name),
+        "connections": known(audit.connections),
+        "clean": known(audit.clean),
+        "lost": known(audit.lost),
+        "reset": known(audit.reset),
+        "cut": known(audit.cut),
+        "lost_bytes": known(audit.lost_bytes),
+        "late_bytes": known(audit.late_bytes),
+        "queue_connected": known(queue.connected),
+        "queue_served": known(queue.served),
+        "queue_reset": known(queue.reset),
+        "queue_lost": known(queue.lost),
+        "queue_waiting": known(queue.waiting),
+        "queue_echoed_bytes": known(queue.echoed_bytes),
+        "refused_after": known(queue.refused),
+        "listener_closed_ns": audit.listener_closed.map(nanos),
+        "last_byte_ns": audit.last_byte.map(nanos),
+        "last_close_ns": audit.last_close.map(nanos),
+        "exit_ns": audit.exit.map(nanos),
+        "exit_status": outcome.exit_code.filter(|_| audit.exit.is_some()),
+        "stop_error": audit.stop_error,
+    })
+}
+
+/// One step of the time series.
+pub(crate) fn interval(interval: &Interval) -> Value {
+    json!({
+        "t_ns": nanos(interval.at),
+        "length_ns": nanos(interval.length),
+        "connections": interval.connections,
+        "opened": interval.opened,
+        "messages": interval.messages,
+        "bytes": interval.bytes,
+        "p50_ns": interval.latency.percentile(50.0),
+        "p99_ns": interval.latency.percentile(99.0),
+        "max_ns": interval.latency.max(),
+        "errors": interval.errors,
+        "stopping": interval.stopping,
+    })
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A percentile as an integer where it is one.
+fn number(value: f64) -> Value {
+    if value.fract() == 0.0 {
+        json!(whole(value))
+    } else {
+        json!(value)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float cast saturates, and the values are not negative"
+)]
+fn whole(value: f64) -> u64 {
+    value as u64
+}

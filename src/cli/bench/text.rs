@@ -1,0 +1,333 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use super::{
+    chart, figure,
+    outcome::{Complaint, Outcome},
+    value::{Percentile, Sizes},
+};
+use crate::cli::units::{format_count, format_duration};
+use netgrace::load::{Audit, Latency, Results};
+
+/// The whole report, with a line break at its end.
+pub(crate) fn report(outcome: &Outcome, complaints: &[Complaint]) -> String {
+    let mut lines = vec![header(outcome), String::new(), connected(outcome)];
+    let results = &outcome.results;
+    if !results.load.elapsed.is_zero() {
+        lines.push(load(outcome));
+        latency(outcome, &mut lines);
+    }
+    lines.push(echo(outcome));
+    lost(results, &mut lines);
+    server(outcome, &mut lines);
+    if let Some(audit) = &results.audit {
+        shutdown(outcome, audit, &mut lines);
+    }
+    pictures(results, &mut lines);
+    verdict(complaints, &mut lines);
+    let mut text = lines.join("\n");
+    text.push('\n');
+    text
+}
+
+/// `netgrace bench 0.1.0  TARGET   10000 connections, 512 B, 200k msg/s, 10s, seed 42`.
+pub(crate) fn header(outcome: &Outcome) -> String {
+    let plan = &outcome.setting.plan;
+    let count = |count: usize| format_count(u64::try_from(count).unwrap_or(u64::MAX));
+    let args = &outcome.setting.args;
+    let mut parts = vec![format!("{} connections", plan.connections)];
+    if plan.active_connections() < plan.connections {
+        parts.push(format!("{} active", plan.active_connections()));
+    }
+    parts.push(Sizes(args.size.0, args.size.1).to_string());
+    match args.rate {
+        Some(rate) => parts.push(format!("{} msg/s", format_count(rate))),
+        None => parts.push("closed loop".to_owned()),
+    }
+    if plan.pipeline > 1 {
+        parts.push(format!("{} in flight each", count(plan.pipeline)));
+    }
+    if args.churn > 0 {
+        parts.push(format!("{} churned/s", format_count(args.churn)));
+    }
+    parts.push(format_duration(plan.stop_after.unwrap_or(plan.duration)));
+    parts.push(format!("seed {}", plan.seed));
+    format!(
+        "netgrace bench {}  {}   {}",
+        env!("CARGO_PKG_VERSION"),
+        outcome.targets(),
+        parts.join(", ")
+    )
+}
+
+fn connected(outcome: &Outcome) -> String {
+    let connect = &outcome.results.connect;
+    let seconds = connect.elapsed.as_secs_f64();
+    let rate = if seconds > 0.0 {
+        connect.established as f64 / seconds
+    } else {
+        0.0
+    };
+    let mut line = format!(
+        "Connected  {} of {} in {seconds:.2} s ({}/s)   p50 {}  p99 {}  max {}   retried {}",
+        connect.established,
+        connect.requested,
+        figure::quantity(rate),
+        figure::maybe_latency(connect.latency.percentile(50.0)),
+        figure::maybe_latency(connect.latency.percentile(99.0)),
+        figure::maybe_latency(connect.latency.max()),
+        connect.retried,
+    );
+    if connect.failed > 0 {
+        line.push_str(&format!("  failed {}", connect.failed));
+    }
+    if connect.churned > 0 {
+        line.push_str(&format!("   churned {}", connect.churned));
+    }
+    line
+}
+
+fn load(outcome: &Outcome) -> String {
+    let load = &outcome.results.load;
+    let rate = figure::quantity(load.messages_per_second());
+    let mut line = format!(
+        "Load       {} messages in {:.2} s: {rate}/s",
+        load.messages,
+        load.elapsed.as_secs_f64()
+    );
+    if let (Some(asked), Some(reached)) = (outcome.setting.plan.rate, outcome.rate_reached()) {
+        let asked = figure::quantity(asked);
+        line.push_str(&format!(" of {asked}/s asked ({:.1}%)", reached * 100.0));
+    }
+    line.push_str(&format!(
+        ", {} each way",
+        figure::mebibytes(load.bytes_per_second())
+    ));
+    if load.unsent_messages > 0 {
+        line.push_str(&format!("; {} due and never sent", load.unsent_messages));
+    }
+    line
+}
+
+fn latency(outcome: &Outcome, lines: &mut Vec<String>) {
+    let results = &outcome.results;
+    let list = &outcome.setting.args.percentiles;
+    match &results.service {
+        Some(service) => {
+            let schedule = percentiles(&results.latency, list);
+            lines.push(format!("Latency    from schedule  {schedule}"));
+            lines.push(format!(
+                "           from send      {}",
+                percentiles(service, list)
+            ));
+        }
+        None => {
+            lines.push(format!(
+                "Latency    from send  {}",
+                percentiles(&results.latency, list)
+            ));
+            lines.push(
+                "           closed loop: service time, stalls are under-counted; use --rate"
+                    .to_owned(),
+            );
+        }
+    }
+}
+
+fn percentiles(latency: &Latency, list: &[Percentile]) -> String {
+    let shown = list.iter().map(|percentile| {
+        let value = figure::maybe_latency(latency.percentile(percentile.percent));
+        if percentile.percent >= 100.0 {
+            format!("max {value}")
+        } else {
+            format!("p{} {value}", percentile.text)
+        }
+    });
+    shown.collect::<Vec<_>>().join("  ")
+}
+
+fn echo(outcome: &Outcome) -> String {
+    let load = &outcome.results.load;
+    let back = load.verified_bytes;
+    if !outcome.setting.plan.verify {
+        return format!(
+            "Echo       NOT VERIFIED: {} bytes sent, {back} came back",
+            load.sent_bytes
+        );
+    }
+    let missing = load.missing_bytes.saturating_sub(load.audit_bytes);
+    let mut line = format!(
+        "Echo       {} bytes sent = {back} verified",
+        load.sent_bytes
+    );
+    if load.missing_bytes > 0 {
+        line.push_str(&format!(" + {} missing", load.missing_bytes));
+    }
+    line.push_str(&format!(
+        "   wrong {}  missing {missing}  extra {}",
+        load.wrong_bytes, load.extra_bytes
+    ));
+    if load.foreign_bytes > 0 {
+        line.push_str(&format!(
+            "  ({} wrong ones from other connections)",
+            load.foreign_bytes
+        ));
+    }
+    if load.audit_bytes > 0 {
+        line.push_str(&format!(
+            "  ({} in flight at the stop: see below)",
+            load.audit_bytes
+        ));
+    }
+    line
+}
+
+fn lost(results: &Results, lines: &mut Vec<String>) {
+    let errors = &results.errors;
+    let mut parts = Vec::new();
+    let mut say = |count: u64, what: &str| {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    };
+    say(errors.reset, "reset");
+    say(errors.eof_early, "ended early");
+    say(errors.timeout, "timed out");
+    say(errors.flood, "flooded");
+    say(errors.unended, "left open after our half-close");
+    say(errors.connect_refused, "connects refused");
+    say(errors.connect_timeout, "connects timed out");
+    errors
+        .connect_other
+        .iter()
+        .for_each(|(what, count)| say(*count, what));
+    errors
+        .other
+        .iter()
+        .for_each(|(what, count)| say(*count, what));
+    if !parts.is_empty() {
+        lines.push(format!("Errors     {}", parts.join(", ")));
+    }
+}
+
+fn server(outcome: &Outcome, lines: &mut Vec<String>) {
+    let usage = &outcome.usage;
+    let mut parts = Vec::new();
+    if let Some(us) = usage.cpu_us_per_message {
+        let share = usage.cpu_share.unwrap_or(0.0) * 100.0;
+        parts.push(format!("{us:.2} us CPU per message ({share:.0}% of a CPU)"));
+    }
+    if let Some(bytes) = usage.rss_bytes_per_connection {
+        let all = usage.rss_bytes.map_or(0.0, |bytes| bytes as f64);
+        let (each, all) = (figure::bytes(bytes), figure::bytes(all));
+        parts.push(format!("memory {each} per connection ({all} in all)"));
+    }
+    if !parts.is_empty() {
+        lines.push(format!("Server     {}", parts.join(", ")));
+    }
+}
+
+fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
+    let after = |what: &str, time: Option<std::time::Duration>| match time {
+        Some(time) => format!("{what} +{}", figure::duration(time)),
+        None => format!("{what} not seen"),
+    };
+    let mut line = format!("Shutdown   SIG{}: ", outcome.setting.args.signal.name);
+    line.push_str(&after("listener closed", audit.listener_closed));
+    line.push_str(&after(", last byte", audit.last_byte));
+    line.push_str(&after(", last end", audit.last_close));
+    match (audit.exit, outcome.exit_code) {
+        (Some(at), Some(code)) => {
+            line.push_str(&format!(", exit {code} at +{}", figure::duration(at)));
+        }
+        (at, _) => line.push_str(&after(", exit", at)),
+    }
+    lines.push(line);
+    let queue = &audit.queue;
+    let mut line = format!(
+        "           {} clean, {} lost, {} reset, {} cut; {} new connects: {} served",
+        audit.clean, audit.lost, audit.reset, audit.cut, queue.connected, queue.served
+    );
+    for (count, what) in [
+        (queue.reset, "reset"),
+        (queue.lost, "not echoed"),
+        (queue.waiting, "left waiting"),
+    ] {
+        if count > 0 {
+            line.push_str(&format!(", {count} {what}"));
+        }
+    }
+    line.push_str(&format!("; then {} refused", queue.refused));
+    lines.push(line);
+    lines.push(format!(
+        "           {} bytes sent before the signal never came back ({} sent after it)",
+        audit.lost_bytes, audit.late_bytes
+    ));
+    if let Some(report) = &outcome.report {
+        let text = |path: &str| {
+            let value = report.pointer(path);
+            value.map_or_else(
+                || "?".to_owned(),
+                |value| value.to_string().replace('"', ""),
+            )
+        };
+        lines.push(format!(
+            "           server's own report: {}, {} accepted, {} bytes read = {} written + {} late \
+             + {} unsent + {} of lost peers",
+            text("/grade"),
+            text("/connections/accepted"),
+            text("/bytes/read"),
+            text("/bytes/written"),
+            text("/bytes/late"),
+            text("/bytes/unsent"),
+            text("/bytes/peer_aborted"),
+        ));
+    }
+}
+
+fn pictures(results: &Results, lines: &mut Vec<String>) {
+    let rates: Vec<f64> = results
+        .intervals
+        .iter()
+        .map(netgrace::load::Interval::messages_per_second)
+        .collect();
+    if rates.len() > 1 {
+        let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = rates.iter().copied().fold(0.0, f64::max);
+        let (low, high) = (figure::quantity(low), figure::quantity(high));
+        lines.push(String::new());
+        lines.push(format!(
+            "Rate       {}  {low} to {high} msg/s",
+            chart::sparkline(&rates)
+        ));
+    }
+    if results.latency.count() > 0 {
+        lines.push(String::new());
+        lines.push("Latency distribution".to_owned());
+        lines.extend(chart::bars(&results.latency));
+    }
+}
+
+fn verdict(complaints: &[Complaint], lines: &mut Vec<String>) {
+    lines.push(String::new());
+    if complaints.is_empty() {
+        lines.push("Result     PASS".to_owned());
+        return;
+    }
+    let mut sorted: Vec<_> = complaints.iter().collect();
+    sorted.sort_by_key(|complaint| complaint.code);
+    let interrupted = sorted.iter().all(|complaint| complaint.code == 130);
+    let code = sorted.first().map_or(0, |complaint| complaint.code);
+    let name = if interrupted { "INTERRUPTED" } else { "FAIL" };
+    let mut line = format!("Result     {name} (exit {code})");
+    let mut said = sorted
+        .iter()
+        .filter(|complaint| complaint.code != 130 || !interrupted);
+    if let Some(first) = said.next() {
+        let written = write!(line, ": {}", first.text);
+        debug_assert!(written.is_ok(), "writing to a string");
+    }
+    lines.push(line);
+    lines.extend(said.map(|complaint| format!("           {}", complaint.text)));
+}

@@ -1,0 +1,71 @@
+//! What the server's process uses: CPU time and memory, from /proc.
+
+use std::fs;
+
+use rustix::process::Pid;
+
+/// CPU time and memory of a process at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sample {
+    cpu_ns: u64,
+    rss_bytes: u64,
+}
+
+/// What the server used; unknown without a process or without /proc.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Usage {
+    pub(crate) cpu_us_per_message: Option<f64>,
+    /// The share of one CPU over the measured time.
+    pub(crate) cpu_share: Option<f64>,
+    pub(crate) rss_bytes_per_connection: Option<f64>,
+    pub(crate) rss_bytes: Option<u64>,
+}
+
+impl Sample {
+    /// Looks at the process; `None` where that cannot be done.
+    pub(crate) fn take(pid: Pid) -> Option<Self> {
+        let root = format!("/proc/{}", pid.as_raw_nonzero());
+        let statm = fs::read_to_string(format!("{root}/statm")).ok()?;
+        let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+        let page = u64::try_from(rustix::param::page_size()).ok()?;
+        let mut cpu_ns = 0_u64;
+        for task in fs::read_dir(format!("{root}/task")).ok()? {
+            let Ok(text) = fs::read_to_string(task.ok()?.path().join("schedstat")) else {
+                continue;
+            };
+            let ran: u64 = text.split_whitespace().next()?.parse().ok()?;
+            cpu_ns = cpu_ns.saturating_add(ran);
+        }
+        Some(Self {
+            cpu_ns,
+            rss_bytes: pages.saturating_mul(page),
+        })
+    }
+}
+
+impl Usage {
+    /// From samples before the first connection, and around the measured time.
+    pub(crate) fn between(
+        idle: Option<Sample>,
+        begin: Option<Sample>,
+        end: Option<Sample>,
+        results: &netgrace::load::Results,
+    ) -> Self {
+        let cpu = begin
+            .zip(end)
+            .map(|(begin, end)| end.cpu_ns.saturating_sub(begin.cpu_ns));
+        let per = |value: f64, count: f64| (count > 0.0).then(|| value / count);
+        let messages = results.load.messages as f64;
+        let seconds = results.load.elapsed.as_secs_f64();
+        let memory = idle
+            .zip(end)
+            .map(|(idle, end)| end.rss_bytes as f64 - idle.rss_bytes as f64);
+        Self {
+            cpu_us_per_message: cpu.and_then(|cpu| per(cpu as f64 / 1e3, messages)),
+            cpu_share: cpu.and_then(|cpu| per(cpu as f64 / 1e9, seconds)),
+            rss_bytes_per_connection: memory
+                .and_then(|memory| per(memory.max(0.0), results.connect.established as f64)),
+            rss_bytes: end.map(|end| end.rss_bytes),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Watches a run: shows it, samples the server, stops it for the audit, heeds Ctrl-C.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use rustix::process::Signal;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::{json, progress::Display, server::Server, usage::Sample};
+use crate::cli::{failure::Failure, output};
+use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
+
+/// The observer of a run.
+#[derive(Debug)]
+pub(crate) struct Watch<'s> {
+    pub(crate) server: &'s mut Server,
+    pub(crate) display: Display,
+    pub(crate) signal: Signal,
+    pub(crate) interrupted: Arc<AtomicBool>,
+    /// Write each interval to stdout.
+    pub(crate) ndjson: bool,
+    pub(crate) begin: Option<Sample>,
+    pub(crate) end: Option<Sample>,
+}
+
+/// A flag that Ctrl-C and a request to end set; the second of them ends the process.
+pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
+            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
+            .map_err(|error| Failure::unable(format!("cannot watch signal {signal}: {error}")))?;
+    }
+    Ok(flag)
+}
+
+impl Watch<'_> {
+    fn sample(&self) -> Option<Sample> {
+        self.server.pid().and_then(Sample::take)
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn tick(&mut self, progress: &Progress) -> Flow {
+        self.display.tick(progress);
+        if self.interrupted.load(Relaxed) {
+            Flow::Stop
+        } else {
+            Flow::Continue
+        }
+    }
+
+    fn entered(&mut self, phase: Phase) {
+        match phase {
+            Phase::Measuring => self.begin = self.sample(),
+            Phase::Settling => self.end = self.sample(),
+            _ => {}
+        }
+    }
+
+    fn interval(&mut self, interval: &Interval) {
+        self.display.interval(interval);
+        if self.ndjson {
+            let mut line = json::interval(interval);
+            if let Some(object) = line.as_object_mut() {
+                object.insert("event".to_owned(), "interval".into());
+            }
+            if let Err(error) = output::print(&format!("{line}\n")) {
+                log::debug!("stdout: {error}");
+            }
+        }
+    }
+
+    fn before_stop(&mut self) {
+        self.end = self.sample();
+    }
+
+    fn stop_server(&mut self) -> io::Result<()> {
+        self.server.signal(self.signal)
+    }
+
+    fn is_server_gone(&mut self) -> Option<bool> {
+        self.server.is_gone()
+    }
+}

@@ -27,16 +27,15 @@ pub(crate) fn sparkline(values: &[f64]) -> String {
     means.iter().map(spark).collect()
 }
 
-/// The distribution as one bar for each half power of ten, with its share of all values.
+/// The distribution as one bar for each seventh of a power of ten, with its share of all values.
 pub(crate) fn bars(latency: &Latency) -> Vec<String> {
-    const EDGES: [u64; 8] = [1, 2, 5, 10, 20, 50, 100, 200];
-    let mut edges: Vec<u64> = Vec::new();
+    const EDGES: [u64; 7] = [100, 150, 200, 300, 400, 500, 700];
+    let mut edges = vec![1, 2, 5, 10, 20, 50];
     let mut scale = 1_u64;
-    for _ in 0..5 {
-        edges.extend(EDGES.iter().take(6).map(|edge| edge.saturating_mul(scale)));
-        scale = scale.saturating_mul(100);
+    for _ in 0..10 {
+        edges.extend(EDGES.iter().map(|edge| edge.saturating_mul(scale)));
+        scale = scale.saturating_mul(10);
     }
-    edges.dedup();
     let mut counts = vec![0_u64; edges.len().saturating_add(1)];
     for (nanos, count) in latency.buckets() {
         let at = edges.partition_point(|edge| *edge <= nanos);

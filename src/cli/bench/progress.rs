@@ -185,7 +185,7 @@ fn row(interval: &Interval) -> String {
     };
     let seconds = interval.length.as_secs_f64().max(1e-9);
     format!(
-        "{:>7.1} {:>8} {:>7.0} {:>8.0} {:>7.1} {:>8} {:>8} {:>8} {:>7}\n",
+        "{:>7.2} {:>8} {:>7.0} {:>8.0} {:>7.1} {:>8} {:>8} {:>8} {:>7}\n",
         interval.at.as_secs_f64(),
         interval.connections,
         interval.opened as f64 / seconds,

@@ -157,28 +157,20 @@ fn echo(outcome: &Outcome) -> String {
         );
     }
     let missing = load.missing_bytes.saturating_sub(load.audit_bytes);
-    let mut line = format!(
-        "Echo       {} bytes sent = {back} verified",
-        load.sent_bytes
-    );
-    if load.missing_bytes > 0 {
-        line.push_str(&format!(" + {} missing", load.missing_bytes));
+    let judged = load.missing_bytes.saturating_sub(missing);
+    let mut line = format!("Echo       {} bytes sent = {back} verified", load.sent_bytes);
+    if missing > 0 {
+        line.push_str(&format!(" + {missing} missing"));
+    }
+    if judged > 0 {
+        line.push_str(&format!(" + {judged} in flight at the stop"));
     }
     line.push_str(&format!(
         "   wrong {}  missing {missing}  extra {}",
         load.wrong_bytes, load.extra_bytes
     ));
     if load.foreign_bytes > 0 {
-        line.push_str(&format!(
-            "  ({} wrong ones from other connections)",
-            load.foreign_bytes
-        ));
-    }
-    if load.audit_bytes > 0 {
-        line.push_str(&format!(
-            "  ({} in flight at the stop: see below)",
-            load.audit_bytes
-        ));
+        line.push_str(&format!("  (of other connections {})", load.foreign_bytes));
     }
     line
 }

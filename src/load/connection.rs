@@ -166,11 +166,7 @@ impl Connection {
                 rest = tail;
                 continue;
             }
-            let same = head
-                .iter()
-                .zip(expected)
-                .take_while(|(a, b)| a == b)
-                .count();
+            let same = head.iter().zip(expected).take_while(|(a, b)| a == b).count();
             self.position = add(self.position, same);
             tally.verified = add(tally.verified, same);
             rest = rest.get(same..).unwrap_or_default();
@@ -203,9 +199,7 @@ impl Connection {
         };
         tally.wrong = add(tally.wrong, wrong);
         tally.verified = add(tally.verified, right);
-        self.skipped = self
-            .skipped
-            .saturating_add(passed.saturating_sub(add(0, right)));
+        self.skipped = self.skipped.saturating_add(passed.saturating_sub(add(0, right)));
         self.position = self.position.saturating_add(passed);
         used
     }
@@ -213,8 +207,7 @@ impl Connection {
     /// Bytes handed over before the mark that never came back.
     pub(super) fn lost_before_mark(&self) -> u64 {
         let mark = self.mark.unwrap_or(self.sent);
-        mark.saturating_sub(self.position)
-            .saturating_add(self.skipped)
+        mark.saturating_sub(self.position).saturating_add(self.skipped)
     }
 
     /// Bytes handed over after the mark that never came back.
@@ -229,6 +222,7 @@ fn add(sum: u64, len: usize) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "small numbers, and a test may panic")]
 mod tests {
     use super::*;
 
@@ -244,29 +238,17 @@ mod tests {
         for piece in data.chunks(step) {
             connection.receive(piece, &block, true, &mut tally);
         }
-        let Tally {
-            verified,
-            wrong,
-            extra,
-            foreign,
-            ..
-        } = tally;
+        let Tally { verified, wrong, extra, foreign, .. } = tally;
         (verified, wrong, extra, foreign, connection.position)
     }
 
     fn stream(from: u64, to: u64) -> Vec<u8> {
-        Block::new(3)
-            .slice(500 + from, usize::try_from(to - from).unwrap())
-            .to_vec()
+        Block::new(3).slice(500 + from, usize::try_from(to - from).unwrap()).to_vec()
     }
 
     #[test]
     fn a_seat_is_small() {
-        assert!(
-            size_of::<Connection>() <= 200,
-            "{}",
-            size_of::<Connection>()
-        );
+        assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
     }
 
     #[test]

@@ -71,11 +71,7 @@ pub(super) struct Control {
 
 impl Control {
     pub(super) fn new(clock: Clock) -> Self {
-        Self {
-            clock,
-            phase: AtomicU8::new(0),
-            since: AtomicU64::new(0),
-        }
+        Self { clock, phase: AtomicU8::new(0), since: AtomicU64::new(0) }
     }
 
     pub(super) fn phase(&self) -> Phase {

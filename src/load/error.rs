@@ -25,19 +25,11 @@ pub enum ErrorKind {
 
 impl Error {
     pub(super) fn plan(what: impl Into<String>) -> Self {
-        Self {
-            kind: ErrorKind::Plan,
-            what: what.into(),
-            source: None,
-        }
+        Self { kind: ErrorKind::Plan, what: what.into(), source: None }
     }
 
     pub(super) fn system(what: impl Into<String>, source: io::Error) -> Self {
-        Self {
-            kind: ErrorKind::System,
-            what: what.into(),
-            source: Some(source),
-        }
+        Self { kind: ErrorKind::System, what: what.into(), source: Some(source) }
     }
 
     /// Which kind of failure this is.

@@ -121,22 +121,14 @@ mod tests {
             latency.record(nanos);
         }
         let mut again = Latency::new();
-        latency
-            .buckets()
-            .for_each(|(nanos, count)| again.record_n(nanos, count));
-        assert_eq!(
-            again.buckets().collect::<Vec<_>>(),
-            latency.buckets().collect::<Vec<_>>()
-        );
+        latency.buckets().for_each(|(nanos, count)| again.record_n(nanos, count));
+        assert_eq!(again.buckets().collect::<Vec<_>>(), latency.buckets().collect::<Vec<_>>());
         assert_eq!(again.count(), 5);
     }
 
     #[test]
     fn nothing_recorded_is_unknown() {
         let latency = Latency::new();
-        assert_eq!(
-            (latency.min(), latency.max(), latency.percentile(50.0)),
-            (None, None, None)
-        );
+        assert_eq!((latency.min(), latency.max(), latency.percentile(50.0)), (None, None, None));
     }
 }

@@ -56,9 +56,7 @@ impl Block {
             let byte = bytes.get(at).copied().unwrap_or(0);
             bytes.push(byte);
         }
-        Self {
-            bytes: bytes.into_boxed_slice(),
-        }
+        Self { bytes: bytes.into_boxed_slice() }
     }
 
     /// Where the stream of the connection with this number starts in the block.
@@ -77,16 +75,10 @@ impl Block {
     /// Says what happened where `got` and the stream at `at` part (their first bytes differ).
     /// `owed` bytes are outstanding from `at` on, `past` bytes of this stream lie before it.
     pub(super) fn diagnose(&self, at: u64, got: &[u8], owed: u64, past: u64) -> Fault {
-        let len = got
-            .len()
-            .min(usize::try_from(owed).unwrap_or(usize::MAX))
-            .min(64);
+        let len = got.len().min(usize::try_from(owed).unwrap_or(usize::MAX)).min(64);
         let expected = self.slice(at, len);
         let wrong = got.iter().zip(expected).filter(|(a, b)| a != b).count();
-        let in_place = Fault::Wrong {
-            len: len.max(1),
-            wrong: wrong.max(1),
-        };
+        let in_place = Fault::Wrong { len: len.max(1), wrong: wrong.max(1) };
         if len < NEEDLE_MIN || wrong.saturating_mul(2) <= len {
             return in_place;
         }
@@ -98,17 +90,11 @@ impl Block {
             return Fault::Repeated { len };
         }
         let owed = usize::try_from(owed).unwrap_or(usize::MAX);
-        match self
-            .bytes
-            .windows(needle.len())
-            .position(|window| window == needle)
-        {
+        match self.bytes.windows(needle.len()).position(|window| window == needle) {
             Some(found) => {
                 let stream = self.bytes.get(found..).unwrap_or_default();
                 let same = got.iter().zip(stream).take_while(|(a, b)| a == b).count();
-                Fault::Foreign {
-                    len: same.min(owed).max(1),
-                }
+                Fault::Foreign { len: same.min(owed).max(1) }
             }
             None => in_place,
         }
@@ -118,9 +104,7 @@ impl Block {
     fn skip(&self, at: u64, needle: &[u8], owed: u64) -> Option<u64> {
         let len = usize::try_from(owed).unwrap_or(usize::MAX).min(SLICE_MAX);
         let outstanding = self.slice(at, len);
-        let found = outstanding
-            .windows(needle.len())
-            .position(|window| window == needle)?;
+        let found = outstanding.windows(needle.len()).position(|window| window == needle)?;
         u64::try_from(found).ok()
     }
 
@@ -129,9 +113,7 @@ impl Block {
         let back = past.min(PAST);
         let reach = usize::try_from(back).ok()?.saturating_add(needle.len());
         let before = self.slice(at.wrapping_sub(back), reach);
-        let found = before
-            .windows(needle.len())
-            .rposition(|window| window == needle)?;
+        let found = before.windows(needle.len()).rposition(|window| window == needle)?;
         let distance = usize::try_from(back).ok()?.saturating_sub(found);
         let stream = before.get(found..).unwrap_or_default();
         let same = got.iter().zip(stream).take_while(|(a, b)| a == b).count();
@@ -157,15 +139,9 @@ mod tests {
     #[test]
     fn the_block_repeats_after_a_period() {
         let block = Block::new(1);
-        assert_eq!(
-            block.slice(5, SLICE_MAX),
-            block.slice(5 + PERIOD_U64, SLICE_MAX)
-        );
+        assert_eq!(block.slice(5, SLICE_MAX), block.slice(5 + PERIOD_U64, SLICE_MAX));
         assert_eq!(block.slice(PERIOD_U64 - 1, SLICE_MAX).len(), SLICE_MAX);
-        assert_eq!(
-            block.slice(PERIOD_U64 - 1, 9).get(1..),
-            Some(block.slice(0, 8))
-        );
+        assert_eq!(block.slice(PERIOD_U64 - 1, 9).get(1..), Some(block.slice(0, 8)));
     }
 
     #[test]

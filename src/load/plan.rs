@@ -117,9 +117,7 @@ impl Plan {
     /// How many connections send.
     #[must_use]
     pub fn active_connections(&self) -> usize {
-        self.active
-            .unwrap_or(self.connections)
-            .min(self.connections)
+        self.active.unwrap_or(self.connections).min(self.connections)
     }
 
     /// Checks every bound.
@@ -131,10 +129,7 @@ impl Plan {
         let positive = |rate: f64| rate.is_finite() && rate > 0.0;
         let (shortest, longest) = self.size;
         let checks = [
-            (
-                !self.targets.is_empty(),
-                "targets: none given, at least one is needed".to_owned(),
-            ),
+            (!self.targets.is_empty(), "targets: none given, at least one is needed".to_owned()),
             (
                 (1..=10_000_000).contains(&self.connections),
                 format!("connections: {} is not in 1 to 10M", self.connections),
@@ -151,10 +146,7 @@ impl Plan {
                 self.connect_rate.is_none_or(positive),
                 "connect rate: must be more than 0 per second".to_owned(),
             ),
-            (
-                self.churn == 0.0 || positive(self.churn),
-                "churn: must not be negative".to_owned(),
-            ),
+            (self.churn == 0.0 || positive(self.churn), "churn: must not be negative".to_owned()),
             (
                 (1..=100_000).contains(&self.pipeline),
                 format!("pipeline: {} is not in 1 to 100k", self.pipeline),
@@ -163,14 +155,8 @@ impl Plan {
                 (1..=1024).contains(&self.threads),
                 format!("threads: {} is not in 1 to 1024", self.threads),
             ),
-            (
-                self.connect_inflight >= 1,
-                "connect inflight: must be at least 1".to_owned(),
-            ),
-            (
-                !self.interval.is_zero(),
-                "interval: must be longer than 0".to_owned(),
-            ),
+            (self.connect_inflight >= 1, "connect inflight: must be at least 1".to_owned()),
+            (!self.interval.is_zero(), "interval: must be longer than 0".to_owned()),
             (
                 self.source_ports.0 >= 1 && self.source_ports.0 <= self.source_ports.1,
                 "source ports: must be within 1 to 65535, the lower first".to_owned(),

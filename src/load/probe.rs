@@ -98,11 +98,7 @@ impl Probes {
         }
         // Far from where the connections of the load start.
         let at = u64::from(Block::base(0x0050_524F_4245, self.number));
-        entry.insert(Probe {
-            stream,
-            state: State::Connecting,
-            at,
-        });
+        entry.insert(Probe { stream, state: State::Connecting, at });
     }
 
     /// Whether some client does not know yet what became of it.

@@ -100,11 +100,7 @@ impl LoadResults {
 }
 
 fn per_second(count: u64, elapsed: Duration) -> f64 {
-    if elapsed.is_zero() {
-        0.0
-    } else {
-        count as f64 / elapsed.as_secs_f64()
-    }
+    if elapsed.is_zero() { 0.0 } else { count as f64 / elapsed.as_secs_f64() }
 }
 
 /// Connections lost or never had, by what ended them.
@@ -135,9 +131,7 @@ impl ErrorCounts {
     /// All of them together.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.connect_failures()
-            .saturating_add(self.lost())
-            .saturating_add(self.unended)
+        self.connect_failures().saturating_add(self.lost()).saturating_add(self.unended)
     }
 
     /// Connects that failed for good.
@@ -151,15 +145,9 @@ impl ErrorCounts {
     /// Open connections that were lost.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        [
-            self.reset,
-            self.eof_early,
-            self.timeout,
-            self.flood,
-            sum(&self.other),
-        ]
-        .into_iter()
-        .fold(0, u64::saturating_add)
+        [self.reset, self.eof_early, self.timeout, self.flood, sum(&self.other)]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     pub(super) fn add_other(&mut self, name: String) {
@@ -189,9 +177,7 @@ impl ErrorCounts {
 }
 
 fn sum(counts: &BTreeMap<String, u64>) -> u64 {
-    counts
-        .values()
-        .fold(0, |sum, count| sum.saturating_add(*count))
+    counts.values().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 fn count(counts: &mut BTreeMap<String, u64>, name: String, more: u64) {

@@ -1,7 +1,6 @@
 //! The coordinator: leads its workers through the phases and gathers what they find.
 
 use std::{
-    io,
     sync::{
         Arc,
         mpsc::{self, Receiver, RecvTimeoutError},
@@ -16,6 +15,7 @@ use super::{
     Audit, Error, Plan, Results,
     clock::{Clock, NEVER, nanos},
     control::{Control, Gauges, Note, Phase, Progress},
+    observer::{Flow, Observer},
     payload::Block,
     probe::Probes,
     series::Series,
@@ -36,57 +36,6 @@ const AUDIT_STEP: Duration = Duration::from_millis(1);
 /// After the server is gone its connections can only end at once.
 const AFTER_EXIT: u64 = 500_000_000;
 
-/// Whether a run goes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flow {
-    /// Go on.
-    Continue,
-    /// End early: wait shortly for what is in flight, close, and give the results so far.
-    Stop,
-}
-
-/// Watches a run, and has a hand on the server where the run audits its stop.
-///
-/// The calls come from the thread that called [`run`], some ten a second; they should return
-/// at once.
-pub trait Observer {
-    /// How the run stands.
-    fn tick(&mut self, progress: &Progress) -> Flow {
-        let _ = progress;
-        Flow::Continue
-    }
-
-    /// A phase has begun.
-    fn entered(&mut self, phase: Phase) {
-        let _ = phase;
-    }
-
-    /// A step of the time series is complete.
-    fn interval(&mut self, interval: &super::Interval) {
-        let _ = interval;
-    }
-
-    /// The server will be told to stop at once: the last moment to look at it.
-    fn before_stop(&mut self) {}
-
-    /// The audit begins: tell the server to stop, do not wait for it.
-    ///
-    /// # Errors
-    ///
-    /// Any; the audit then finds that the server did not stop.
-    fn stop_server(&mut self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Whether the server process is gone; `None` where nobody can tell.
-    fn is_server_gone(&mut self) -> Option<bool> {
-        None
-    }
-}
-
-/// Watches nothing.
-impl Observer for () {}
-
 /// Carries out `plan` and blocks until it is done, on `plan.threads` further threads.
 ///
 /// Failures of connections are data in the [`Results`]. No signal handler is installed and no
@@ -101,12 +50,7 @@ pub fn run(plan: Plan, observer: &mut dyn Observer) -> Result<Results, Error> {
     let (sender, notes) = mpsc::channel();
     let plan = Arc::new(plan);
     let control = Arc::new(Control::new(Clock::start()));
-    let pool = Pool::choose(
-        &plan.sources,
-        plan.source_ports,
-        &plan.targets,
-        plan.connections,
-    );
+    let pool = Pool::choose(&plan.sources, plan.source_ports, &plan.targets, plan.connections);
     let shared = Shared {
         plan: Arc::clone(&plan),
         block: Arc::new(Block::new(plan.seed)),
@@ -123,18 +67,8 @@ pub fn run(plan: Plan, observer: &mut dyn Observer) -> Result<Results, Error> {
     let series = Series::new(plan.interval, workers.len(), plan.rate.is_some());
     let said = vec![Said::default(); workers.len()];
     let results = Results::default();
-    let mut run = Run {
-        plan,
-        control,
-        block,
-        workers,
-        notes,
-        observer,
-        series,
-        said,
-        results,
-        tick_at: 0,
-    };
+    let mut run =
+        Run { plan, control, block, workers, notes, observer, series, said, results, tick_at: 0 };
     run.lead();
     Ok(run.gather())
 }
@@ -156,14 +90,7 @@ fn shares(plan: &Plan) -> Vec<Share> {
                 u64::try_from(part(all, id)).unwrap_or(u64::MAX)
             });
             let active = part(plan.active_connections(), id).min(seats);
-            let share = Share {
-                id,
-                threads,
-                seats,
-                active,
-                first,
-                messages,
-            };
+            let share = Share { id, threads, seats, active, first, messages };
             first = first.saturating_add(seats);
             share
         })
@@ -186,11 +113,7 @@ impl Hand {
         let thread = thread::Builder::new().name(name).spawn(|| worker.run());
         let thread =
             thread.map_err(|error| Error::system("a thread for the load generator", error))?;
-        Ok(Self {
-            thread: Some(thread),
-            waker,
-            gauges,
-        })
+        Ok(Self { thread: Some(thread), waker, gauges })
     }
 }
 
@@ -265,11 +188,7 @@ impl Run<'_> {
 
     /// How long the end of the run waits for the server.
     fn patience(&self) -> Duration {
-        if self.results.interrupted {
-            self.plan.settle.min(TICK)
-        } else {
-            self.plan.settle
-        }
+        if self.results.interrupted { self.plan.settle.min(TICK) } else { self.plan.settle }
     }
 
     fn measured_until(&mut self, now: u64) {
@@ -343,9 +262,8 @@ impl Run<'_> {
     /// Waits until every worker has said so, at most `patience`, or until the observer ends it.
     fn wait(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) {
         let clock = self.control.clock;
-        let deadline = patience.map_or(NEVER, |patience| {
-            self.control.since().saturating_add(nanos(patience))
-        });
+        let deadline =
+            patience.map_or(NEVER, |patience| self.control.since().saturating_add(nanos(patience)));
         loop {
             self.tick();
             let now = clock.now();
@@ -428,9 +346,7 @@ impl Run<'_> {
             requested: u64::try_from(self.plan.connections).unwrap_or(u64::MAX),
             ..Progress::default()
         };
-        self.workers
-            .iter()
-            .for_each(|worker| progress.add(&worker.gauges));
+        self.workers.iter().for_each(|worker| progress.add(&worker.gauges));
         progress
     }
 
@@ -440,9 +356,7 @@ impl Run<'_> {
             if let Some(thread) = worker.thread.take()
                 && thread.join().is_err()
             {
-                self.results
-                    .errors
-                    .add_other("a load generator thread failed".to_owned());
+                self.results.errors.add_other("a load generator thread failed".to_owned());
             }
         }
         self.take_notes();
@@ -451,10 +365,8 @@ impl Run<'_> {
         results.connect.requested = u64::try_from(self.plan.connections).unwrap_or(u64::MAX);
         results.load.messages = totals.messages;
         results.load.message_bytes = totals.bytes;
-        results.load.missing_bytes = results
-            .load
-            .sent_bytes
-            .saturating_sub(results.load.verified_bytes);
+        results.load.missing_bytes =
+            results.load.sent_bytes.saturating_sub(results.load.verified_bytes);
         results.latency = totals.latency;
         results.service = totals.service;
         self.results
@@ -463,13 +375,7 @@ impl Run<'_> {
     /// Adds a worker's account.
     fn add(&mut self, tally: &Tally) {
         let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
-        let Results {
-            connect,
-            load,
-            errors,
-            audit,
-            ..
-        } = &mut self.results;
+        let Results { connect, load, errors, audit, .. } = &mut self.results;
         add(&mut connect.established, tally.established);
         add(&mut connect.failed, tally.failed);
         add(&mut connect.retried, tally.retried);

@@ -76,10 +76,10 @@ impl Series {
         if step.index == NEVER {
             return None;
         }
-        let partial = self.partial.entry(step.index).or_insert_with(|| Partial {
-            parts: 0,
-            interval: Interval::default(),
-        });
+        let partial = self
+            .partial
+            .entry(step.index)
+            .or_insert_with(|| Partial { parts: 0, interval: Interval::default() });
         partial.parts = partial.parts.saturating_add(1);
         let interval = &mut partial.interval;
         for slice in [&step.measured, &step.after] {
@@ -103,9 +103,8 @@ impl Series {
         }
         interval.at = Duration::from_nanos(at);
         interval.length = Duration::from_nanos(length);
-        interval.stopping = self
-            .signal
-            .is_some_and(|signal| signal.saturating_sub(self.start.unwrap_or(0)) < at);
+        interval.stopping =
+            self.signal.is_some_and(|signal| signal.saturating_sub(self.start.unwrap_or(0)) < at);
         Some(interval)
     }
 }

@@ -32,31 +32,21 @@ impl FromStr for Source {
         };
         let ip: IpAddr = ip.parse().map_err(|_| wrong("not an IP address"))?;
         let Some(prefix) = prefix else {
-            return Ok(Self {
-                first: ip,
-                count: 1,
-            });
+            return Ok(Self { first: ip, count: 1 });
         };
         let IpAddr::V4(v4) = ip else {
             return Err(wrong("a block must be IPv4"));
         };
-        let prefix = u32::from_str(prefix)
-            .ok()
-            .filter(|bits| (8..=32).contains(bits));
+        let prefix = u32::from_str(prefix).ok().filter(|bits| (8..=32).contains(bits));
         let prefix = prefix.ok_or_else(|| wrong("the prefix must be 8 to 32"))?;
-        let count = 1_u32
-            .checked_shl(32_u32.saturating_sub(prefix))
-            .unwrap_or(1);
+        let count = 1_u32.checked_shl(32_u32.saturating_sub(prefix)).unwrap_or(1);
         let first = u32::from(v4) & !count.saturating_sub(1);
         let (first, count) = if count > 2 {
             (first.saturating_add(1), count.saturating_sub(2))
         } else {
             (first, count)
         };
-        Ok(Self {
-            first: IpAddr::V4(Ipv4Addr::from(first)),
-            count,
-        })
+        Ok(Self { first: IpAddr::V4(Ipv4Addr::from(first)), count })
     }
 }
 
@@ -87,31 +77,19 @@ impl Pool {
         connections: usize,
     ) -> Option<Self> {
         let per_target = connections.checked_div(targets.len()).unwrap_or(0);
-        let v4_loopback = |target: &Target| matches!(target, Target::Tcp(SocketAddr::V4(a)) if a.ip().is_loopback());
-        let ports = (
-            ports.0,
-            u64::from(ports.1.saturating_sub(ports.0)).saturating_add(1),
-        );
+        let ports = (ports.0, u64::from(ports.1.saturating_sub(ports.0)).saturating_add(1));
         let sources = if !sources.is_empty() {
             sources.to_vec()
-        } else if per_target > KERNEL_PORTS && targets.iter().all(v4_loopback) {
+        } else if per_target > KERNEL_PORTS && targets.iter().all(is_v4_loopback) {
             let needed = u64::try_from(per_target).unwrap_or(u64::MAX);
             let count = needed.checked_div(ports.1).unwrap_or(0).saturating_add(2);
             let count = u32::try_from(count).unwrap_or(65_000).min(65_000);
-            vec![Source {
-                first: IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1)),
-                count,
-            }]
+            vec![Source { first: IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1)), count }]
         } else {
             return None;
         };
         let addresses = sources.iter().map(|source| u64::from(source.count)).sum();
-        Some(Self {
-            sources,
-            addresses,
-            first_port: ports.0,
-            ports: ports.1,
-        })
+        Some(Self { sources, addresses, first_port: ports.0, ports: ports.1 })
     }
 
     /// The source of the `n`-th connect: all addresses in turn, then the next port.
@@ -129,21 +107,22 @@ impl Pool {
     }
 }
 
+fn is_v4_loopback(target: &Target) -> bool {
+    match target {
+        Target::Tcp(SocketAddr::V4(addr)) => addr.ip().is_loopback(),
+        Target::Tcp(SocketAddr::V6(_)) | Target::Unix(_) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_pool_goes_round_addresses_then_ports() {
-        let sources = [
-            Source::from_str("127.0.0.2").unwrap(),
-            "127.1.0.0/30".parse().unwrap(),
-        ];
+        let sources = [Source::from_str("127.0.0.2").unwrap(), "127.1.0.0/30".parse().unwrap()];
         let pool = Pool::choose(&sources, (2000, 2001), &[], 6).unwrap();
-        let all: Vec<_> = (0..7)
-            .filter_map(|n| pool.nth(n))
-            .map(|a| a.to_string())
-            .collect();
+        let all: Vec<_> = (0..7).filter_map(|n| pool.nth(n)).map(|a| a.to_string()).collect();
         let expected = [
             "127.0.0.2:2000",
             "127.1.0.1:2000",

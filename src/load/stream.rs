@@ -46,9 +46,7 @@ impl Stream {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        Ok(Self::Tcp(net::TcpStream::from_std(StdTcpStream::from(
-            socket,
-        ))))
+        Ok(Self::Tcp(net::TcpStream::from_std(StdTcpStream::from(socket))))
     }
 
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

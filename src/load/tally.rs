@@ -18,12 +18,7 @@ pub(super) struct Slice {
 impl Slice {
     pub(super) fn new(with_service: bool) -> Self {
         let service = with_service.then(Latency::new);
-        Self {
-            messages: 0,
-            bytes: 0,
-            latency: Latency::new(),
-            service,
-        }
+        Self { messages: 0, bytes: 0, latency: Latency::new(), service }
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -110,11 +105,7 @@ impl Tally {
         if scheduled < self.measure_from {
             return;
         }
-        let slice = if scheduled < self.measure_to {
-            &mut self.measured
-        } else {
-            &mut self.after
-        };
+        let slice = if scheduled < self.measure_to { &mut self.measured } else { &mut self.after };
         slice.messages = slice.messages.saturating_add(1);
         slice.bytes = slice.bytes.saturating_add(bytes);
         slice.latency.record(now.saturating_sub(scheduled));

@@ -36,31 +36,20 @@ impl Target {
             return Ok(vec![Self::Unix(PathBuf::from(path))]);
         }
         let Some((host, ports)) = text.rsplit_once(':') else {
-            return Err(Error::plan(format!(
-                "target '{text}': no port; write HOST:PORT"
-            )));
+            return Err(Error::plan(format!("target '{text}': no port; write HOST:PORT")));
         };
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let port = |digits: &str| {
-            u16::from_str(digits)
-                .ok()
-                .filter(|port| *port > 0)
-                .ok_or_else(|| {
-                    Error::plan(format!(
-                        "target '{text}': '{digits}' is not a port (1 to 65535)"
-                    ))
-                })
+            u16::from_str(digits).ok().filter(|port| *port > 0).ok_or_else(|| {
+                Error::plan(format!("target '{text}': '{digits}' is not a port (1 to 65535)"))
+            })
         };
         let (first, last) = (port(first)?, port(last)?);
         if last < first || last.saturating_sub(first) >= PORTS_MAX {
             let most = format!("1 to {PORTS_MAX} ports, the lower one first");
-            return Err(Error::plan(format!(
-                "target '{text}': a range spans {most}"
-            )));
+            return Err(Error::plan(format!("target '{text}': a range spans {most}")));
         }
-        (first..=last)
-            .map(|port| resolve(text, host, port).map(Self::Tcp))
-            .collect()
+        (first..=last).map(|port| resolve(text, host, port).map(Self::Tcp)).collect()
     }
 
     /// Whether connections to this target stay on this machine.
@@ -106,11 +95,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> Vec<String> {
-        Target::parse(text)
-            .unwrap()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        Target::parse(text).unwrap().iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -124,14 +109,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_text() {
-        for text in [
-            "",
-            "nowhere",
-            "127.0.0.1:0",
-            "127.0.0.1:9-8",
-            "127.0.0.1:x",
-            "unix:",
-        ] {
+        for text in ["", "nowhere", "127.0.0.1:0", "127.0.0.1:9-8", "127.0.0.1:x", "unix:"] {
             let error = Target::parse(text).unwrap_err();
             assert!(error.to_string().contains(&format!("'{text}'")), "{error}");
         }

@@ -63,13 +63,7 @@ pub(crate) struct BenchArgs {
     pub(crate) command: Vec<OsString>,
 
     /// Connections to hold open
-    #[arg(
-        short,
-        long,
-        value_name = "N",
-        default_value = "100",
-        help_heading = "Load"
-    )]
+    #[arg(short, long, value_name = "N", default_value = "100", help_heading = "Load")]
     #[arg(value_parser = units::positive_count)]
     pub(crate) connections: u64,
 
@@ -84,13 +78,7 @@ pub(crate) struct BenchArgs {
     pub(crate) messages: Option<u64>,
 
     /// Bytes per message, or MIN..MAX
-    #[arg(
-        short,
-        long,
-        value_name = "SIZE",
-        default_value = "512B",
-        help_heading = "Load"
-    )]
+    #[arg(short, long, value_name = "SIZE", default_value = "512B", help_heading = "Load")]
     #[arg(value_parser = value::sizes)]
     pub(crate) size: Sizes,
 
@@ -100,23 +88,12 @@ pub(crate) struct BenchArgs {
     pub(crate) rate: Option<u64>,
 
     /// Messages in flight per connection
-    #[arg(
-        short,
-        long,
-        value_name = "N",
-        default_value = "1",
-        help_heading = "Load"
-    )]
+    #[arg(short, long, value_name = "N", default_value = "1", help_heading = "Load")]
     #[arg(value_parser = units::positive_count)]
     pub(crate) pipeline: u64,
 
     /// Who sends: a share or a number; the others stay open and watched
-    #[arg(
-        long,
-        value_name = "PCT|N",
-        default_value = "100%",
-        help_heading = "Load"
-    )]
+    #[arg(long, value_name = "PCT|N", default_value = "100%", help_heading = "Load")]
     #[arg(value_parser = value::active)]
     pub(crate) active: Active,
 
@@ -131,12 +108,7 @@ pub(crate) struct BenchArgs {
     pub(crate) threads: Option<u64>,
 
     /// Unfinished connects allowed at a time
-    #[arg(
-        long,
-        value_name = "N",
-        default_value = "100",
-        help_heading = "Connecting"
-    )]
+    #[arg(long, value_name = "N", default_value = "100", help_heading = "Connecting")]
     #[arg(value_parser = units::positive_count)]
     pub(crate) connect_inflight: u64,
 
@@ -146,12 +118,7 @@ pub(crate) struct BenchArgs {
     pub(crate) connect_rate: Option<u64>,
 
     /// A connect unfinished for so long has failed; each is tried again 3 times
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "5s",
-        help_heading = "Connecting"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "5s", help_heading = "Connecting")]
     #[arg(value_parser = units::positive_duration)]
     pub(crate) connect_timeout: Duration,
 
@@ -161,42 +128,22 @@ pub(crate) struct BenchArgs {
     pub(crate) source: Vec<Source>,
 
     /// Source ports used with a pool
-    #[arg(
-        long,
-        value_name = "LO-HI",
-        default_value = "1024-65535",
-        help_heading = "Connecting"
-    )]
+    #[arg(long, value_name = "LO-HI", default_value = "1024-65535", help_heading = "Connecting")]
     #[arg(value_parser = value::ports)]
     pub(crate) source_ports: Ports,
 
     /// Time under load, after all are connected, that is not measured
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "1s",
-        help_heading = "Measuring"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "1s", help_heading = "Measuring")]
     #[arg(value_parser = units::duration)]
     pub(crate) warmup: Duration,
 
     /// An echo later than this is an error and ends its connection
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "10s",
-        help_heading = "Measuring"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "10s", help_heading = "Measuring")]
     #[arg(value_parser = units::positive_duration)]
     pub(crate) timeout: Duration,
 
     /// Time after the end, without new messages, for what is in flight
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "2s",
-        help_heading = "Measuring"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "2s", help_heading = "Measuring")]
     #[arg(value_parser = units::duration)]
     pub(crate) settle: Duration,
 
@@ -210,21 +157,11 @@ pub(crate) struct BenchArgs {
     pub(crate) seed: Option<u64>,
 
     /// How connections are closed: half-close and read to the end, or reset
-    #[arg(
-        long,
-        value_name = "HOW",
-        default_value = "fin",
-        help_heading = "Measuring"
-    )]
+    #[arg(long, value_name = "HOW", default_value = "fin", help_heading = "Measuring")]
     pub(crate) close: CloseHow,
 
     /// Spin so long after the last event before sleeping
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "off",
-        help_heading = "Measuring"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Measuring")]
     #[arg(value_parser = units::duration)]
     pub(crate) busy_poll: Duration,
 
@@ -234,43 +171,22 @@ pub(crate) struct BenchArgs {
     pub(crate) shutdown_after: Option<Duration>,
 
     /// The server's process, to watch and to stop
-    #[arg(
-        long,
-        value_name = "PID",
-        conflicts_with = "command",
-        help_heading = "Shutdown audit"
-    )]
+    #[arg(long, value_name = "PID", conflicts_with = "command", help_heading = "Shutdown audit")]
     #[arg(value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
     /// The signal that stops it: a name or a number
-    #[arg(
-        long,
-        value_name = "SIG",
-        default_value = "TERM",
-        help_heading = "Shutdown audit"
-    )]
+    #[arg(long, value_name = "SIG", default_value = "TERM", help_heading = "Shutdown audit")]
     #[arg(value_parser = value::signal)]
     pub(crate) signal: value::StopSignal,
 
     /// The audit fails if the server takes longer
-    #[arg(
-        long,
-        value_name = "DUR",
-        default_value = "10s",
-        help_heading = "Shutdown audit"
-    )]
+    #[arg(long, value_name = "DUR", default_value = "10s", help_heading = "Shutdown audit")]
     #[arg(value_parser = units::positive_duration)]
     pub(crate) exit_within: Duration,
 
     /// Step of progress and time series
-    #[arg(
-        short,
-        long,
-        value_name = "DUR",
-        default_value = "1s",
-        help_heading = "Output"
-    )]
+    #[arg(short, long, value_name = "DUR", default_value = "1s", help_heading = "Output")]
     #[arg(value_parser = units::positive_duration)]
     pub(crate) interval: Duration,
 

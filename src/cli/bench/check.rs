@@ -49,9 +49,7 @@ impl FromStr for Check {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let at = text
-            .find(['<', '>'])
-            .ok_or("is not METRIC<VALUE or METRIC>VALUE")?;
+        let at = text.find(['<', '>']).ok_or("is not METRIC<VALUE or METRIC>VALUE")?;
         let (metric, rest) = text.split_at_checked(at).unwrap_or((text, ""));
         let above = rest.starts_with('>');
         let value = rest.get(1..).unwrap_or_default().trim();
@@ -64,12 +62,7 @@ impl FromStr for Check {
             Metric::Rss => units::size(value).map_err(wrong)? as f64,
             _ => units::count(value).map_err(wrong)? as f64,
         };
-        Ok(Self {
-            text: text.to_owned(),
-            metric,
-            above,
-            bound,
-        })
+        Ok(Self { text: text.to_owned(), metric, above, bound })
     }
 }
 
@@ -155,11 +148,7 @@ impl Check {
         let Some(value) = self.metric.of(outcome) else {
             return Some(format!("{self}: the value is not known"));
         };
-        let holds = if self.above {
-            value > self.bound
-        } else {
-            value < self.bound
-        };
+        let holds = if self.above { value > self.bound } else { value < self.bound };
         holds.then(|| format!("{self}: it is {}", self.shown(value)))
     }
 
@@ -186,22 +175,14 @@ mod tests {
 
     #[test]
     fn conditions_are_read() {
-        for text in [
-            "p99>5ms",
-            "rate<100k",
-            "rtt.max>1s",
-            "connect.p99.9 > 2ms",
-            "rss>1K",
-        ] {
+        for text in ["p99>5ms", "rate<100k", "rtt.max>1s", "connect.p99.9 > 2ms", "rss>1K"] {
             assert!(Check::from_str(text).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for text in [
-            "", "p99", "p99=5ms", "p101>5ms", "p99>5", "rate<5ms", "colour>3",
-        ] {
+        for text in ["", "p99", "p99=5ms", "p101>5ms", "p99>5", "rate<5ms", "colour>3"] {
             assert!(Check::from_str(text).is_err(), "{text}");
         }
     }

@@ -18,16 +18,13 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn look() -> Self {
-        let kernel = rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned();
-        let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok();
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let range = setting("/proc/sys/net/ipv4/ip_local_port_range");
         let range = range.and_then(|text| {
             let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
             Some((numbers.next()??, numbers.next()??))
         });
-        let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+        let somaxconn = setting("/proc/sys/net/core/somaxconn");
         Self {
             cpus: cpus(),
             kernel,
@@ -37,6 +34,10 @@ impl Host {
     }
 }
 
+fn setting(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
 /// CPUs that this process may use.
 pub(crate) fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
@@ -44,17 +45,13 @@ pub(crate) fn cpus() -> usize {
 
 /// A seed that no other run has, below 2^53.
 pub(crate) fn seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     RandomState::new().hash_one(now) >> 11
 }
 
 /// The time now as `2026-01-31T23:59:59Z`.
 pub(crate) fn timestamp() -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format_timestamp(i64::try_from(now.as_secs()).unwrap_or(0))
 }
 
@@ -65,22 +62,12 @@ fn format_timestamp(seconds: i64) -> String {
     let (era, day) = (days / 146_097, days % 146_097);
     let spare = (day / 36_524).saturating_sub(day / 146_096);
     let year = day.saturating_sub(day / 1_460).saturating_add(spare) / 365;
-    let before = year
-        .saturating_mul(365)
-        .saturating_add(year / 4)
-        .saturating_sub(year / 100);
+    let before = year.saturating_mul(365).saturating_add(year / 4).saturating_sub(year / 100);
     let day = day.saturating_sub(before);
     let shifted = day.saturating_mul(5).saturating_add(2) / 153;
     let day = day.saturating_sub(shifted.saturating_mul(153).saturating_add(2) / 5);
-    let month = if shifted < 10 {
-        shifted.saturating_add(3)
-    } else {
-        shifted.saturating_sub(9)
-    };
-    let year = era
-        .saturating_mul(400)
-        .saturating_add(year)
-        .saturating_add(i64::from(month <= 2));
+    let month = if shifted < 10 { shifted.saturating_add(3) } else { shifted.saturating_sub(9) };
+    let year = era.saturating_mul(400).saturating_add(year).saturating_add(i64::from(month <= 2));
     let time = seconds % 86_400;
     let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
     let day = day.saturating_add(1);

@@ -22,29 +22,13 @@ pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
         ("outcome", verdict(outcome, complaints)),
         ("connect", connect(results)),
         ("load", load(outcome)),
-        (
-            "latency_from",
-            json!(if results.service.is_some() {
-                "schedule"
-            } else {
-                "send"
-            }),
-        ),
+        ("latency_from", json!(if results.service.is_some() { "schedule" } else { "send" })),
         ("latency_ns", latency(&results.latency, list)),
-        (
-            "service_ns",
-            results
-                .service
-                .as_ref()
-                .map_or(Value::Null, |all| latency(all, list)),
-        ),
+        ("service_ns", results.service.as_ref().map_or(Value::Null, |all| latency(all, list))),
         ("errors", errors(results)),
         ("server", server(outcome)),
         ("shutdown", shutdown(outcome)),
-        (
-            "intervals",
-            results.intervals.iter().map(interval).collect(),
-        ),
+        ("intervals", results.intervals.iter().map(interval).collect()),
     ];
     for (key, value) in rest {
         document.insert(key.to_owned(), value);
@@ -55,11 +39,7 @@ pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
 /// What is known before the run: the first object of the line format.
 pub(crate) fn start(outcome: &Outcome) -> Map<String, Value> {
     let setting = &outcome.setting;
-    let labels = setting
-        .args
-        .label
-        .iter()
-        .map(|label| (label.0.clone(), json!(label.1)));
+    let labels = setting.args.label.iter().map(|label| (label.0.clone(), json!(label.1)));
     let mut document = Map::new();
     let parts = [
         ("schema", json!(SCHEMA)),
@@ -201,10 +181,7 @@ fn latency(latency: &Latency, list: &[Percentile]) -> Value {
 
 /// Value and count of every bucket: histograms of several runs add up.
 fn histogram(latency: &Latency) -> Value {
-    latency
-        .buckets()
-        .map(|(nanos, count)| json!([nanos, count]))
-        .collect()
+    latency.buckets().map(|(nanos, count)| json!([nanos, count])).collect()
 }
 
 fn errors(results: &Results) -> Value {
@@ -287,11 +264,7 @@ fn nanos(duration: Duration) -> u64 {
 
 /// A percentile as an integer where it is one.
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 {
-        json!(whole(value))
-    } else {
-        json!(value)
-    }
+    if value.fract() == 0.0 { json!(whole(value)) } else { json!(value) }
 }
 
 #[expect(

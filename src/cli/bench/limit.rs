@@ -22,17 +22,8 @@ impl OpenFiles {
         let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let connections = u64::try_from(connections).unwrap_or(u64::MAX);
         let needed = connections.saturating_add(OWN_FILES);
-        let after = if allows(current, needed) {
-            current
-        } else {
-            maximum
-        };
-        Self {
-            before: current,
-            after,
-            hard: maximum,
-            needed,
-        }
+        let after = if allows(current, needed) { current } else { maximum };
+        Self { before: current, after, hard: maximum, needed }
     }
 
     /// Raises the limit.
@@ -43,23 +34,14 @@ impl OpenFiles {
     pub(crate) fn apply(self) -> Result<(), Failure> {
         let needed = self.needed;
         let set = self.before == self.after
-            || setrlimit(
-                Resource::Nofile,
-                Rlimit {
-                    current: self.after,
-                    maximum: self.hard,
-                },
-            )
-            .is_ok();
+            || setrlimit(Resource::Nofile, Rlimit { current: self.after, maximum: self.hard })
+                .is_ok();
         let have = if set { self.after } else { self.before };
         if allows(have, needed) {
             return Ok(());
         }
         let have = have.unwrap_or(u64::MAX);
-        let (wanted, room) = (
-            needed.saturating_sub(OWN_FILES),
-            have.saturating_sub(OWN_FILES),
-        );
+        let (wanted, room) = (needed.saturating_sub(OWN_FILES), have.saturating_sub(OWN_FILES));
         Err(Failure::unable(format!(
             "{wanted} connections need {needed} open files; this process may have {have} (hard \
              limit)\n  raise: sudo prlimit --nofile={needed} --pid $$ | LimitNOFILE={needed} \

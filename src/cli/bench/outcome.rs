@@ -34,23 +34,14 @@ pub(crate) struct Complaint {
 impl Outcome {
     /// The exit code: the smallest of all complaints'.
     pub(crate) fn exit_code(complaints: &[Complaint]) -> u8 {
-        complaints
-            .iter()
-            .map(|complaint| complaint.code)
-            .min()
-            .unwrap_or(0)
+        complaints.iter().map(|complaint| complaint.code).min().unwrap_or(0)
     }
 
     /// Everything that was not as it should be.
     pub(crate) fn complaints(&self) -> Vec<Complaint> {
         let mut all = Vec::new();
         let mut say = |code: u8, text: String| all.push(Complaint { code, text });
-        let Results {
-            connect,
-            load,
-            errors,
-            ..
-        } = &self.results;
+        let Results { connect, load, errors, .. } = &self.results;
         if connect.established == 0 && !self.results.interrupted {
             let why = self.connect_reasons();
             say(1, format!("no connection to {}{why}", self.targets()));
@@ -58,10 +49,7 @@ impl Outcome {
         if !load.is_exact() {
             let missing = load.missing_bytes.saturating_sub(load.audit_bytes);
             let (wrong, extra) = (load.wrong_bytes, load.extra_bytes);
-            say(
-                3,
-                format!("bytes: {wrong} wrong, {missing} missing, {extra} extra"),
-            );
+            say(3, format!("bytes: {wrong} wrong, {missing} missing, {extra} extra"));
         }
         if errors.lost() > 0 {
             say(3, format!("{} connections lost", errors.lost()));
@@ -70,21 +58,9 @@ impl Outcome {
         let missed = connect.requested.saturating_sub(connect.established);
         if missed > 0 && connect.established > 0 && !self.results.interrupted {
             let why = self.connect_reasons();
-            say(
-                5,
-                format!(
-                    "{} of {} connections{why}",
-                    connect.established, connect.requested
-                ),
-            );
+            say(5, format!("{} of {} connections{why}", connect.established, connect.requested));
         } else if errors.connect_failures() > 0 && connect.established > 0 {
-            say(
-                5,
-                format!(
-                    "{} connects failed during the run",
-                    errors.connect_failures()
-                ),
-            );
+            say(5, format!("{} connects failed during the run", errors.connect_failures()));
         }
         if let Some(rate) = self.rate_reached().filter(|rate| *rate < RATE_REACHED) {
             let percent = rate * 100.0;
@@ -105,11 +81,7 @@ impl Outcome {
     pub(crate) fn rate_reached(&self) -> Option<f64> {
         let asked = self.setting.plan.rate?;
         let load = &self.results.load;
-        let spent = self
-            .setting
-            .plan
-            .messages
-            .is_some_and(|most| load.messages >= most);
+        let spent = self.setting.plan.messages.is_some_and(|most| load.messages >= most);
         let measured = !load.elapsed.is_zero();
         (measured && !spent).then(|| load.messages_per_second() / asked)
     }
@@ -136,11 +108,7 @@ impl Outcome {
         for (name, count) in &errors.connect_other {
             reasons.push(format!("{count} × {name}"));
         }
-        if reasons.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", reasons.join(", "))
-        }
+        if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) }
     }
 
     fn audit_complaints(&self, say: &mut impl FnMut(u8, String)) {
@@ -149,10 +117,7 @@ impl Outcome {
         }
         let Some(audit) = &self.results.audit else {
             if !self.results.interrupted && self.results.connect.established > 0 {
-                say(
-                    4,
-                    "the shutdown audit could not begin: the load ended before".to_owned(),
-                );
+                say(4, "the shutdown audit could not begin: the load ended before".to_owned());
             }
             return;
         };
@@ -192,9 +157,7 @@ impl Outcome {
         if let Some(written) = number("/bytes/written")
             && written != seen
         {
-            all.push(format!(
-                "the server reports {written} bytes written, clients saw {seen}"
-            ));
+            all.push(format!("the server reports {written} bytes written, clients saw {seen}"));
         }
         let grade = report.pointer("/grade").and_then(Value::as_str);
         if grade == Some("lossy") && audit.is_clean() {

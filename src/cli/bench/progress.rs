@@ -14,6 +14,10 @@ use netgrace::load::{Interval, Phase, Progress};
 const CONNECTING: &str = "connecting {pos:>7}/{len} [{bar:20}] {msg}";
 const TIMED: &str = "{prefix} {msg}";
 
+const COLUMNS: &str = "\
+#  time    conns  conn/s    msg/s   MiB/s    p50us    p99us    maxus  errors
+";
+
 /// Steps of the sparkline in the line.
 const SPARKS: usize = 20;
 
@@ -41,19 +45,11 @@ impl Display {
             return Self::Off;
         }
         if !io::stderr().is_terminal() {
-            return Self::Plain {
-                lines: 0,
-                phase: Phase::Connecting,
-            };
+            return Self::Plain { lines: 0, phase: Phase::Connecting };
         }
         let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr_with_hz(10));
         bar.set_style(style(CONNECTING));
-        Self::Bar {
-            bar,
-            phase: Phase::Connecting,
-            last: None,
-            rates: VecDeque::new(),
-        }
+        Self::Bar { bar, phase: Phase::Connecting, last: None, rates: VecDeque::new() }
     }
 
     pub(crate) fn tick(&mut self, progress: &Progress) {
@@ -67,12 +63,7 @@ impl Display {
                     }
                 }
             }
-            Self::Bar {
-                bar,
-                phase,
-                last,
-                rates,
-            } => {
+            Self::Bar { bar, phase, last, rates } => {
                 if *phase != progress.phase {
                     *phase = progress.phase;
                     bar.set_style(style(if *phase == Phase::Connecting {
@@ -98,9 +89,7 @@ impl Display {
             Self::Off => {}
             Self::Plain { lines, .. } => {
                 if *lines % 20 == 0 {
-                    output::complain(
-                        "#  time    conns  conn/s    msg/s   MiB/s    p50us    p99us    maxus  errors\n",
-                    );
+                    output::complain(COLUMNS);
                 }
                 *lines = lines.saturating_add(1);
                 output::complain(&row(interval));
@@ -125,18 +114,13 @@ impl Display {
 
 fn style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template);
-    style
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .progress_chars("=>-")
+    style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=>-")
 }
 
 fn connecting(progress: &Progress) -> String {
     let seconds = progress.elapsed.as_secs_f64().max(0.001);
     let rate = figure::quantity((progress.established as f64 / seconds).round());
-    format!(
-        "{rate}/s  retried {}  failed {}",
-        progress.retried, progress.failed
-    )
+    format!("{rate}/s  retried {}  failed {}", progress.retried, progress.failed)
 }
 
 /// `running 7/10s`.
@@ -160,10 +144,7 @@ fn prefix(progress: &Progress) -> String {
 fn running(progress: &Progress, last: Option<&Interval>, rates: &VecDeque<f64>) -> String {
     let conns = progress.open;
     let Some(last) = last else {
-        return format!(
-            " {conns} conns  {} messages  errors {}",
-            progress.messages, progress.lost
-        );
+        return format!(" {conns} conns  {} messages  errors {}", progress.messages, progress.lost);
     };
     let sparks: Vec<f64> = rates.iter().copied().collect();
     format!(

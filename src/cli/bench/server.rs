@@ -46,14 +46,7 @@ pub(crate) struct Server {
 impl Server {
     /// Whoever listens on the target.
     pub(crate) fn unknown() -> Self {
-        Self {
-            child: None,
-            pid: None,
-            pidfd: None,
-            report: None,
-            directory: None,
-            status: None,
-        }
+        Self { child: None, pid: None, pidfd: None, report: None, directory: None, status: None }
     }
 
     /// A process that is already running.
@@ -78,15 +71,11 @@ impl Server {
         let directory = private_directory().map_err(|error| failed("temporary files", error))?;
         let (ports, report) = (directory.join("port"), directory.join("report"));
         let mut command = Command::new(program);
-        command
-            .args(["serve", "--listen", "127.0.0.1:0", "-q", "--port-file"])
-            .arg(&ports);
+        command.args(["serve", "--listen", "127.0.0.1:0", "-q", "--port-file"]).arg(&ports);
         command.arg("--report").arg(&report);
         let mut server = Self::unknown();
         server.directory = Some(directory);
-        server
-            .spawn(command)
-            .map_err(|error| failed("own program", error))?;
+        server.spawn(command).map_err(|error| failed("own program", error))?;
         let listening = || {
             let text = fs::read_to_string(&ports).ok()?;
             text.lines().next()?.parse::<SocketAddr>().ok()
@@ -124,10 +113,8 @@ impl Server {
 
     /// Starts the child in a process group of its own, so that Ctrl-C reaches us alone.
     fn spawn(&mut self, mut command: Command) -> io::Result<()> {
-        let stdout = io::stderr()
-            .as_fd()
-            .try_clone_to_owned()
-            .map_or_else(|_| Stdio::null(), Stdio::from);
+        let stdout =
+            io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
         command.stdin(Stdio::null()).stdout(stdout).process_group(0);
         let child = command.spawn()?;
         self.pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
@@ -147,9 +134,7 @@ impl Server {
                 return Ok(found);
             }
             if self.is_gone() == Some(true) {
-                let status = self
-                    .status
-                    .map_or_else(String::new, |status| format!(" ({status})"));
+                let status = self.status.map_or_else(String::new, |status| format!(" ({status})"));
                 let why = format!("{what} ended before it listened{status}; see its own messages");
                 return Err(Failure::unable(why));
             }
@@ -189,10 +174,7 @@ impl Server {
 
     pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
         if self.is_gone() == Some(true) {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the server is gone already",
-            ));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the server is gone already"));
         }
         let Some(pid) = self.pid else {
             return Err(io::ErrorKind::Unsupported.into());
@@ -203,9 +185,7 @@ impl Server {
     /// The exit code of a child, as a shell shows it; `None` while it runs or if it is not ours.
     pub(crate) fn exit_code(&self) -> Option<i32> {
         let status = self.status?;
-        status
-            .code()
-            .or_else(|| Some(status.signal()?.saturating_add(128)))
+        status.code().or_else(|| Some(status.signal()?.saturating_add(128)))
     }
 
     /// The server's own report, if it writes one.
@@ -232,7 +212,9 @@ impl Server {
             if let Err(error) = child.kill() {
                 log::debug!("kill the server: {error}");
             }
-            self.status = child.wait().ok();
+            if let Ok(status) = child.wait() {
+                self.status = Some(status);
+            }
         }
     }
 }
@@ -248,20 +230,20 @@ impl Drop for Server {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn open_pidfd(pid: Pid) -> Option<OwnedFd> {
-    #[cfg(target_os = "linux")]
-    return rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
-    #[cfg(not(target_os = "linux"))]
-    return pid.is_init().then_some(None).flatten();
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_pidfd(_pid: Pid) -> Option<OwnedFd> {
+    None
 }
 
 fn is_readable(fd: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
     matches!(poll(&mut fds, Some(&at_once)), Ok(ready) if ready > 0)
 }
 
@@ -278,19 +260,13 @@ fn answers(target: &Target) -> bool {
 /// The file of a command's `--report FILE`, if it is one of ours.
 fn report_of(args: &[OsString]) -> Option<PathBuf> {
     let at = args.iter().position(|arg| arg == "--report")?;
-    args.get(at.checked_add(1)?)
-        .filter(|path| *path != "-")
-        .map(PathBuf::from)
+    args.get(at.checked_add(1)?).filter(|path| *path != "-").map(PathBuf::from)
 }
 
 /// A new directory that only we may read.
 fn private_directory() -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
-    let name = format!(
-        "netgrace-bench-{}-{}",
-        std::process::id(),
-        super::host::seed()
-    );
+    let name = format!("netgrace-bench-{}-{}", std::process::id(), super::host::seed());
     let path = std::env::temp_dir().join(name);
     fs::DirBuilder::new().mode(0o700).create(&path)?;
     Ok(path)

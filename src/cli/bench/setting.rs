@@ -58,23 +58,14 @@ impl Setting {
         }
         let mut targets = Vec::new();
         let default = [DEFAULT_TARGET.to_owned()];
-        let named = if args.targets.is_empty() {
-            &default[..]
-        } else {
-            &args.targets
-        };
+        let named = if args.targets.is_empty() { &default[..] } else { &args.targets };
         for text in named {
             let parsed = Target::parse(text);
             targets.extend(parsed.map_err(|error| Failure::usage(error.to_string()))?);
         }
         let plan = plan(args, targets, &subject);
-        plan.check()
-            .map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self {
-            plan,
-            subject,
-            args: args.clone(),
-        })
+        plan.check().map_err(|error| Failure::usage(error.to_string()))?;
+        Ok(Self { plan, subject, args: args.clone() })
     }
 
     /// Whether the server is stopped and the stop audited.
@@ -85,12 +76,7 @@ impl Setting {
     /// Whether stdout belongs to a machine, so that the report goes to stderr.
     pub(crate) fn is_stdout_taken(&self) -> bool {
         let stdout = |path: &std::path::Path| path.as_os_str() == "-";
-        let files = [
-            &self.args.json,
-            &self.args.csv,
-            &self.args.hgrm,
-            &self.args.svg,
-        ];
+        let files = [&self.args.json, &self.args.csv, &self.args.hgrm, &self.args.svg];
         self.args.ndjson || files.into_iter().flatten().any(|path| stdout(path))
     }
 }
@@ -112,9 +98,7 @@ fn plan(args: &BenchArgs, targets: Vec<Target>, subject: &Subject) -> Plan {
     plan.rate = args.rate.map(|rate| rate as f64);
     plan.pipeline = number(args.pipeline);
     plan.churn = args.churn as f64;
-    plan.threads = args
-        .threads
-        .map_or_else(|| host::cpus().saturating_sub(1).max(1), number);
+    plan.threads = args.threads.map_or_else(|| host::cpus().saturating_sub(1).max(1), number);
     plan.connect_inflight = number(args.connect_inflight);
     plan.connect_rate = args.connect_rate.map(|rate| rate as f64);
     plan.connect_timeout = args.connect_timeout;

@@ -7,7 +7,7 @@ use super::{
     outcome::{Complaint, Outcome},
     value::{Percentile, Sizes},
 };
-use crate::cli::units::{format_count, format_duration};
+use crate::cli::units::format_duration;
 use netgrace::load::{Audit, Latency, Results};
 
 /// The whole report, with a line break at its end.
@@ -34,7 +34,7 @@ pub(crate) fn report(outcome: &Outcome, complaints: &[Complaint]) -> String {
 /// `netgrace bench 0.1.0  TARGET   10000 connections, 512 B, 200k msg/s, 10s, seed 42`.
 pub(crate) fn header(outcome: &Outcome) -> String {
     let plan = &outcome.setting.plan;
-    let count = |count: usize| format_count(u64::try_from(count).unwrap_or(u64::MAX));
+    let count = |count: usize| figure::count(u64::try_from(count).unwrap_or(u64::MAX));
     let args = &outcome.setting.args;
     let mut parts = vec![format!("{} connections", plan.connections)];
     if plan.active_connections() < plan.connections {
@@ -42,14 +42,14 @@ pub(crate) fn header(outcome: &Outcome) -> String {
     }
     parts.push(Sizes(args.size.0, args.size.1).to_string());
     match args.rate {
-        Some(rate) => parts.push(format!("{} msg/s", format_count(rate))),
+        Some(rate) => parts.push(format!("{} msg/s", figure::count(rate))),
         None => parts.push("closed loop".to_owned()),
     }
     if plan.pipeline > 1 {
         parts.push(format!("{} in flight each", count(plan.pipeline)));
     }
     if args.churn > 0 {
-        parts.push(format!("{} churned/s", format_count(args.churn)));
+        parts.push(format!("{} churned/s", figure::count(args.churn)));
     }
     parts.push(format_duration(plan.stop_after.unwrap_or(plan.duration)));
     parts.push(format!("seed {}", plan.seed));
@@ -64,11 +64,7 @@ pub(crate) fn header(outcome: &Outcome) -> String {
 fn connected(outcome: &Outcome) -> String {
     let connect = &outcome.results.connect;
     let seconds = connect.elapsed.as_secs_f64();
-    let rate = if seconds > 0.0 {
-        connect.established as f64 / seconds
-    } else {
-        0.0
-    };
+    let rate = if seconds > 0.0 { connect.established as f64 / seconds } else { 0.0 };
     let mut line = format!(
         "Connected  {} of {} in {seconds:.2} s ({}/s)   p50 {}  p99 {}  max {}   retried {}",
         connect.established,
@@ -100,10 +96,7 @@ fn load(outcome: &Outcome) -> String {
         let asked = figure::quantity(asked);
         line.push_str(&format!(" of {asked}/s asked ({:.1}%)", reached * 100.0));
     }
-    line.push_str(&format!(
-        ", {} each way",
-        figure::mebibytes(load.bytes_per_second())
-    ));
+    line.push_str(&format!(", {} each way", figure::mebibytes(load.bytes_per_second())));
     if load.unsent_messages > 0 {
         line.push_str(&format!("; {} due and never sent", load.unsent_messages));
     }
@@ -117,16 +110,10 @@ fn latency(outcome: &Outcome, lines: &mut Vec<String>) {
         Some(service) => {
             let schedule = percentiles(&results.latency, list);
             lines.push(format!("Latency    from schedule  {schedule}"));
-            lines.push(format!(
-                "           from send      {}",
-                percentiles(service, list)
-            ));
+            lines.push(format!("           from send      {}", percentiles(service, list)));
         }
         None => {
-            lines.push(format!(
-                "Latency    from send  {}",
-                percentiles(&results.latency, list)
-            ));
+            lines.push(format!("Latency    from send  {}", percentiles(&results.latency, list)));
             lines.push(
                 "           closed loop: service time, stalls are under-counted; use --rate"
                     .to_owned(),
@@ -190,14 +177,8 @@ fn lost(results: &Results, lines: &mut Vec<String>) {
     say(errors.unended, "left open after our half-close");
     say(errors.connect_refused, "connects refused");
     say(errors.connect_timeout, "connects timed out");
-    errors
-        .connect_other
-        .iter()
-        .for_each(|(what, count)| say(*count, what));
-    errors
-        .other
-        .iter()
-        .for_each(|(what, count)| say(*count, what));
+    errors.connect_other.iter().for_each(|(what, count)| say(*count, what));
+    errors.other.iter().for_each(|(what, count)| say(*count, what));
     if !parts.is_empty() {
         lines.push(format!("Errors     {}", parts.join(", ")));
     }
@@ -241,11 +222,9 @@ fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
         "           {} clean, {} lost, {} reset, {} cut; {} new connects: {} served",
         audit.clean, audit.lost, audit.reset, audit.cut, queue.connected, queue.served
     );
-    for (count, what) in [
-        (queue.reset, "reset"),
-        (queue.lost, "not echoed"),
-        (queue.waiting, "left waiting"),
-    ] {
+    for (count, what) in
+        [(queue.reset, "reset"), (queue.lost, "not echoed"), (queue.waiting, "left waiting")]
+    {
         if count > 0 {
             line.push_str(&format!(", {count} {what}"));
         }
@@ -259,10 +238,7 @@ fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
     if let Some(report) = &outcome.report {
         let text = |path: &str| {
             let value = report.pointer(path);
-            value.map_or_else(
-                || "?".to_owned(),
-                |value| value.to_string().replace('"', ""),
-            )
+            value.map_or_else(|| "?".to_owned(), |value| value.to_string().replace('"', ""))
         };
         lines.push(format!(
             "           server's own report: {}, {} accepted, {} bytes read = {} written + {} late \
@@ -279,20 +255,14 @@ fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
 }
 
 fn pictures(results: &Results, lines: &mut Vec<String>) {
-    let rates: Vec<f64> = results
-        .intervals
-        .iter()
-        .map(netgrace::load::Interval::messages_per_second)
-        .collect();
+    let rates: Vec<f64> =
+        results.intervals.iter().map(netgrace::load::Interval::messages_per_second).collect();
     if rates.len() > 1 {
         let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
         let high = rates.iter().copied().fold(0.0, f64::max);
         let (low, high) = (figure::quantity(low), figure::quantity(high));
         lines.push(String::new());
-        lines.push(format!(
-            "Rate       {}  {low} to {high} msg/s",
-            chart::sparkline(&rates)
-        ));
+        lines.push(format!("Rate       {}  {low} to {high} msg/s", chart::sparkline(&rates)));
     }
     if results.latency.count() > 0 {
         lines.push(String::new());
@@ -313,9 +283,7 @@ fn verdict(complaints: &[Complaint], lines: &mut Vec<String>) {
     let code = sorted.first().map_or(0, |complaint| complaint.code);
     let name = if interrupted { "INTERRUPTED" } else { "FAIL" };
     let mut line = format!("Result     {name} (exit {code})");
-    let mut said = sorted
-        .iter()
-        .filter(|complaint| complaint.code != 130 || !interrupted);
+    let mut said = sorted.iter().filter(|complaint| complaint.code != 130 || !interrupted);
     if let Some(first) = said.next() {
         let written = write!(line, ": {}", first.text);
         debug_assert!(written.is_ok(), "writing to a string");

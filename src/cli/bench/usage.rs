@@ -36,10 +36,7 @@ impl Sample {
             let ran: u64 = text.split_whitespace().next()?.parse().ok()?;
             cpu_ns = cpu_ns.saturating_add(ran);
         }
-        Some(Self {
-            cpu_ns,
-            rss_bytes: pages.saturating_mul(page),
-        })
+        Some(Self { cpu_ns, rss_bytes: pages.saturating_mul(page) })
     }
 }
 
@@ -51,15 +48,11 @@ impl Usage {
         end: Option<Sample>,
         results: &netgrace::load::Results,
     ) -> Self {
-        let cpu = begin
-            .zip(end)
-            .map(|(begin, end)| end.cpu_ns.saturating_sub(begin.cpu_ns));
+        let cpu = begin.zip(end).map(|(begin, end)| end.cpu_ns.saturating_sub(begin.cpu_ns));
         let per = |value: f64, count: f64| (count > 0.0).then(|| value / count);
         let messages = results.load.messages as f64;
         let seconds = results.load.elapsed.as_secs_f64();
-        let memory = idle
-            .zip(end)
-            .map(|(idle, end)| end.rss_bytes as f64 - idle.rss_bytes as f64);
+        let memory = idle.zip(end).map(|(idle, end)| end.rss_bytes as f64 - idle.rss_bytes as f64);
         Self {
             cpu_us_per_message: cpu.and_then(|cpu| per(cpu as f64 / 1e3, messages)),
             cpu_share: cpu.and_then(|cpu| per(cpu as f64 / 1e9, seconds)),

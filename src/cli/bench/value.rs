@@ -77,9 +77,7 @@ pub(crate) fn ports(text: &str) -> Result<Ports, String> {
 /// Reads `1%` or `100`.
 pub(crate) fn active(text: &str) -> Result<Active, String> {
     let Some(percent) = text.strip_suffix('%') else {
-        return units::count(text)
-            .map(Active::Count)
-            .map_err(|error| error.to_string());
+        return units::count(text).map(Active::Count).map_err(|error| error.to_string());
     };
     match f64::from_str(percent) {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Active::Percent(percent)),
@@ -99,10 +97,9 @@ pub(crate) fn label(text: &str) -> Result<Label, String> {
 pub(crate) fn percentile(text: &str) -> Result<Percentile, String> {
     let text = text.trim();
     match f64::from_str(text) {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Percentile {
-            percent,
-            text: text.to_owned(),
-        }),
+        Ok(percent) if (0.0..=100.0).contains(&percent) => {
+            Ok(Percentile { percent, text: text.to_owned() })
+        }
         _ => Err("is not a percentile of 0 to 100".to_owned()),
     }
 }
@@ -117,15 +114,12 @@ pub(crate) fn seed(text: &str) -> Result<u64, String> {
 pub(crate) fn signal(text: &str) -> Result<StopSignal, String> {
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
-    let number = i32::from_str(name).ok();
+    let number = i32::from_str(name);
     let found = SIGNALS
         .iter()
-        .find(|(known, signal)| *known == name || Some(signal.as_raw()) == number);
+        .find(|(known, signal)| *known == name || number.as_ref() == Ok(&signal.as_raw()));
     match found {
-        Some((name, signal)) => Ok(StopSignal {
-            signal: *signal,
-            name,
-        }),
+        Some((name, signal)) => Ok(StopSignal { signal: *signal, name }),
         None => {
             let known: Vec<_> = SIGNALS.iter().map(|(name, _)| *name).collect();
             Err(format!("is not one of {}", known.join(", ")))
@@ -146,9 +140,7 @@ impl fmt::Display for Sizes {
 /// A size with a space before its unit.
 fn spaced(bytes: u64) -> String {
     let text = units::format_size(bytes);
-    let unit = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let unit = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(unit).unwrap_or((&text, ""));
     format!("{number} {unit}")
 }
@@ -160,10 +152,7 @@ mod tests {
     #[test]
     fn values_are_read() {
         assert_eq!(sizes("64B..16K"), Ok(Sizes(64, 16_384)));
-        assert_eq!(
-            sizes("512").map(|sizes| sizes.to_string()),
-            Ok("512 B".to_owned())
-        );
+        assert_eq!(sizes("512").map(|sizes| sizes.to_string()), Ok("512 B".to_owned()));
         assert_eq!(active("1%"), Ok(Active::Percent(1.0)));
         assert_eq!(active("10k"), Ok(Active::Count(10_000)));
         assert_eq!(ports("1024-2048"), Ok(Ports(1024, 2048)));

@@ -48,11 +48,7 @@ impl Watch<'_> {
 impl Observer for Watch<'_> {
     fn tick(&mut self, progress: &Progress) -> Flow {
         self.display.tick(progress);
-        if self.interrupted.load(Relaxed) {
-            Flow::Stop
-        } else {
-            Flow::Continue
-        }
+        if self.interrupted.load(Relaxed) { Flow::Stop } else { Flow::Continue }
     }
 
     fn entered(&mut self, phase: Phase) {

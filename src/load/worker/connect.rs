@@ -43,14 +43,8 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(plan: &Plan, share: &Share) -> Self {
         let threads = share.threads.max(1);
-        let inflight_max = plan
-            .connect_inflight
-            .checked_div(threads)
-            .unwrap_or(1)
-            .max(1);
-        let gap = plan
-            .connect_rate
-            .map_or(0.0, |rate| 1e9 / rate * threads as f64);
+        let inflight_max = plan.connect_inflight.checked_div(threads).unwrap_or(1).max(1);
+        let gap = plan.connect_rate.map_or(0.0, |rate| 1e9 / rate * threads as f64);
         Self {
             queue: VecDeque::with_capacity(share.seats),
             retries: BinaryHeap::new(),
@@ -83,9 +77,7 @@ impl Connector {
         if !self.queue.is_empty() {
             return self.next_at;
         }
-        self.retries
-            .peek()
-            .map_or(NEVER, |Reverse((at, _))| (*at).max(self.next_at))
+        self.retries.peek().map_or(NEVER, |Reverse((at, _))| (*at).max(self.next_at))
     }
 
     /// The next seat to connect, if one may be now.
@@ -179,9 +171,7 @@ impl Worker {
         let Some(seat) = self.seats.get_mut(key) else {
             return;
         };
-        self.tally
-            .connect_latency
-            .record(now.saturating_sub(seat.since));
+        self.tally.connect_latency.record(now.saturating_sub(seat.since));
         self.tally.opened = self.tally.opened.saturating_add(1);
         if self.phase == Phase::Connecting {
             self.tally.established = self.tally.established.saturating_add(1);
@@ -250,8 +240,5 @@ impl Worker {
 
 /// The source address is in use, or all ports towards the target are.
 fn is_source_taken(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable
-    )
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
 }

@@ -142,20 +142,13 @@ impl Worker {
             return;
         }
         while let Some(cursor) = self.churn.as_mut().and_then(|churn| churn.take_due(now)) {
-            let open = |key: &usize| {
-                self.seats
-                    .get(*key)
-                    .is_some_and(|seat| seat.state == State::Open)
-            };
+            let open =
+                |key: &usize| self.seats.get(*key).is_some_and(|seat| seat.state == State::Open);
             let Some(key) = (cursor..self.share.seats).chain(0..cursor).find(open) else {
                 return;
             };
             if let Some(churn) = &mut self.churn {
-                churn.advance(
-                    key.saturating_add(1)
-                        .checked_rem(self.share.seats)
-                        .unwrap_or(0),
-                );
+                churn.advance(key.saturating_add(1).checked_rem(self.share.seats).unwrap_or(0));
             }
             let Some(seat) = self.seats.get_mut(key) else {
                 return;
@@ -172,11 +165,7 @@ impl Worker {
     pub(super) fn scan(&mut self, now: u64) {
         let plan = &self.shared.plan;
         let (connect, echo) = (nanos(plan.connect_timeout), nanos(plan.timeout));
-        let step = connect
-            .min(echo)
-            .checked_div(8)
-            .unwrap_or(0)
-            .clamp(SCAN_MIN, SCAN_MAX);
+        let step = connect.min(echo).checked_div(8).unwrap_or(0).clamp(SCAN_MIN, SCAN_MAX);
         self.scan_at = now.saturating_add(step);
         // A stop may take its time with echoes; the audit has a deadline of its own.
         let echoes_due = self.phase < Phase::Auditing || self.phase == Phase::Settling;

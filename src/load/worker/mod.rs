@@ -114,11 +114,7 @@ impl Worker {
         let mut seats = Slab::with_capacity(share.seats);
         let targets = plan.targets.len().max(1);
         for seat in 0..share.seats {
-            let target = share
-                .first
-                .saturating_add(seat)
-                .checked_rem(targets)
-                .unwrap_or(0);
+            let target = share.first.saturating_add(seat).checked_rem(targets).unwrap_or(0);
             let target = u32::try_from(target).unwrap_or(0);
             seats.insert(Connection::new(seat < share.active, target));
         }
@@ -205,9 +201,7 @@ impl Worker {
             let (measured, after) = self.tally.take_slices();
             self.tell_step(self.step, measured, after);
             self.step = self.step.saturating_add(1);
-            self.step_at = self
-                .step_at
-                .saturating_add(nanos(self.shared.plan.interval));
+            self.step_at = self.step_at.saturating_add(nanos(self.shared.plan.interval));
         }
         if now >= self.scan_at {
             self.scan(now);
@@ -220,10 +214,7 @@ impl Worker {
     }
 
     fn is_sending(&self) -> bool {
-        matches!(
-            self.phase,
-            Phase::Warmup | Phase::Measuring | Phase::Auditing
-        )
+        matches!(self.phase, Phase::Warmup | Phase::Measuring | Phase::Auditing)
     }
 
     fn enter(&mut self, phase: Phase, now: u64) {
@@ -260,13 +251,11 @@ impl Worker {
     /// The load begins, unless it has already.
     fn begin_load(&mut self, since: u64, now: u64) {
         if let Some(rate) = self.shared.plan.rate {
-            self.schedule
-                .get_or_insert_with(|| Schedule::new(rate, &self.share, since));
+            self.schedule.get_or_insert_with(|| Schedule::new(rate, &self.share, since));
         }
         if self.shared.plan.churn > 0.0 {
             let churn = self.shared.plan.churn;
-            self.churn
-                .get_or_insert_with(|| Churn::new(churn, &self.share, since));
+            self.churn.get_or_insert_with(|| Churn::new(churn, &self.share, since));
         }
         for key in 0..self.share.active {
             self.feed(key, now);
@@ -284,11 +273,7 @@ impl Worker {
             self.tell_step(self.step, measured, after);
         }
         let due = |seat: &Connection| seat.due.saturating_sub(seat.taken);
-        let unsent = self
-            .seats
-            .iter()
-            .map(|(_, seat)| due(seat))
-            .fold(0, u64::saturating_add);
+        let unsent = self.seats.iter().map(|(_, seat)| due(seat)).fold(0, u64::saturating_add);
         self.tally.unsent_messages = self.tally.unsent_messages.max(unsent);
         self.drop_unconnected(now);
     }
@@ -331,14 +316,8 @@ impl Worker {
             self.step_at,
             self.scan_at,
             self.connector.next_due(),
-            self.schedule
-                .as_ref()
-                .filter(|_| self.is_sending())
-                .map_or(NEVER, Schedule::next_due),
-            self.churn
-                .as_ref()
-                .filter(|_| self.is_sending())
-                .map_or(NEVER, Churn::next_due),
+            self.schedule.as_ref().filter(|_| self.is_sending()).map_or(NEVER, Schedule::next_due),
+            self.churn.as_ref().filter(|_| self.is_sending()).map_or(NEVER, Churn::next_due),
         ];
         let due = due.into_iter().min().unwrap_or(NEVER);
         let spin = nanos(self.shared.plan.busy_poll);

@@ -22,12 +22,7 @@ impl Schedule {
         let stagger = SECOND / rate * share.id as f64;
         let gap = SECOND / rate * share.threads as f64;
         let active = u64::try_from(share.active).unwrap_or(1).max(1);
-        Self {
-            start: start as f64 + stagger,
-            gap,
-            active,
-            next: 0,
-        }
+        Self { start: start as f64 + stagger, gap, active, next: 0 }
     }
 
     fn time(&self, index: u64) -> u64 {
@@ -67,12 +62,7 @@ pub(super) struct Churn {
 
 impl Churn {
     pub(super) fn new(rate: f64, share: &Share, start: u64) -> Self {
-        Self {
-            start: start as f64,
-            gap: SECOND / rate * share.threads as f64,
-            next: 1,
-            cursor: 0,
-        }
+        Self { start: start as f64, gap: SECOND / rate * share.threads as f64, next: 1, cursor: 0 }
     }
 
     pub(super) fn next_due(&self) -> u64 {
@@ -98,24 +88,14 @@ mod tests {
     use super::*;
 
     fn share(id: usize) -> Share {
-        Share {
-            id,
-            threads: 2,
-            seats: 3,
-            active: 3,
-            first: 0,
-            messages: None,
-        }
+        Share { id, threads: 2, seats: 3, active: 3, first: 0, messages: None }
     }
 
     #[test]
     fn two_workers_share_one_rate() {
         let mut first = Schedule::new(1000.0, &share(0), 5_000_000);
         let second = Schedule::new(1000.0, &share(1), 5_000_000);
-        assert_eq!(
-            (first.next_due(), second.next_due()),
-            (5_000_000, 6_000_000)
-        );
+        assert_eq!((first.next_due(), second.next_due()), (5_000_000, 6_000_000));
         assert_eq!(first.take_due(4_999_999), None);
         assert_eq!(first.take_due(5_000_000), Some(0));
         assert_eq!(first.next_due(), 7_000_000);

@@ -46,14 +46,8 @@ mod platform {
                 tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
                 tv_nsec: i64::from(wait.subsec_nanos()),
             };
-            let zero = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            let spec = Itimerspec {
-                it_interval: zero,
-                it_value: value,
-            };
+            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
+            let spec = Itimerspec { it_interval: zero, it_value: value };
             match timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &spec) {
                 Ok(_) => {
                     self.armed = due;
@@ -79,11 +73,7 @@ mod platform {
         }
 
         pub(in super::super) fn sleep(&mut self, _: u64, wait: Duration) -> Option<Duration> {
-            Some(if wait < SPIN_BELOW {
-                Duration::ZERO
-            } else {
-                wait
-            })
+            Some(if wait < SPIN_BELOW { Duration::ZERO } else { wait })
         }
     }
 }

@@ -61,18 +61,12 @@ impl Worker {
             };
             now = self.shared.control.clock.now();
             let data = self.buffer.get(..len).unwrap_or_default();
-            seat.receive(
-                data,
-                &self.shared.block,
-                self.shared.plan.verify,
-                &mut self.tally,
-            );
+            seat.receive(data, &self.shared.block, self.shared.plan.verify, &mut self.tally);
             while let Some(flight) = seat.flights.take(seat.position) {
                 let bytes = flight.end.saturating_sub(seat.completed);
                 seat.completed = flight.end;
                 self.inflight = self.inflight.saturating_sub(1);
-                self.tally
-                    .complete(flight.scheduled, flight.sent, now, bytes);
+                self.tally.complete(flight.scheduled, flight.sent, now, bytes);
             }
             if self.tally.extra > extra_limit {
                 break Some(End::Flood);
@@ -138,11 +132,7 @@ impl Worker {
                 shortest.saturating_add(usize::try_from(more).unwrap_or(0))
             };
             seat.wanted = seat.wanted.saturating_add(u64::try_from(size).unwrap_or(0));
-            seat.flights.push(Flight {
-                end: seat.wanted,
-                scheduled,
-                sent: now,
-            });
+            seat.flights.push(Flight { end: seat.wanted, scheduled, sent: now });
             self.inflight = self.inflight.saturating_add(1);
         }
         if seat.sent < seat.wanted {

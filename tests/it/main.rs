@@ -11,11 +11,21 @@
 )]
 
 #[cfg(feature = "cli")]
+mod bench_audit;
+#[cfg(feature = "cli")]
+mod bench_load;
+#[cfg(feature = "cli")]
+mod bench_output;
+#[cfg(feature = "cli")]
+mod bench_truth;
+#[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
 mod console;
 #[cfg(feature = "cli")]
 mod files;
+#[cfg(feature = "cli")]
+mod liar;
 #[cfg(feature = "cli")]
 mod support;
 mod tidy;

@@ -163,7 +163,8 @@ fn load(outcome: &Outcome) -> Value {
     })
 }
 
-fn latency(latency: &Latency, list: &[Percentile]) -> Value {
+/// A distribution, with the percentiles of the list.
+pub(crate) fn latency(latency: &Latency, list: &[Percentile]) -> Value {
     let percentiles = list.iter().map(|percentile| {
         let known = latency.percentile(percentile.percent);
         json!([number(percentile.percent), known])
@@ -272,6 +273,6 @@ fn number(value: f64) -> Value {
     clippy::cast_sign_loss,
     reason = "a float cast saturates, and the values are not negative"
 )]
-fn whole(value: f64) -> u64 {
+pub(crate) fn whole(value: f64) -> u64 {
     value as u64
 }

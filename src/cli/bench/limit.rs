@@ -32,15 +32,23 @@ impl OpenFiles {
     ///
     /// When the hard limit is too low, with the three ways to raise it.
     pub(crate) fn apply(self) -> Result<(), Failure> {
-        let needed = self.needed;
         let set = self.before == self.after
             || setrlimit(Resource::Nofile, Rlimit { current: self.after, maximum: self.hard })
                 .is_ok();
-        let have = if set { self.after } else { self.before };
-        if allows(have, needed) {
+        Self { after: if set { self.after } else { self.before }, ..self }.check()
+    }
+
+    /// Whether the limit suffices.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with the three ways to raise it.
+    pub(crate) fn check(self) -> Result<(), Failure> {
+        let needed = self.needed;
+        if allows(self.after, needed) {
             return Ok(());
         }
-        let have = have.unwrap_or(u64::MAX);
+        let have = self.after.unwrap_or(u64::MAX);
         let (wanted, room) = (needed.saturating_sub(OWN_FILES), have.saturating_sub(OWN_FILES));
         Err(Failure::unable(format!(
             "{wanted} connections need {needed} open files; this process may have {have} (hard \

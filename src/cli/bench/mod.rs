@@ -7,10 +7,13 @@ mod figure;
 mod host;
 mod json;
 mod limit;
+mod merge;
 mod outcome;
 mod progress;
 mod server;
 mod setting;
+mod svg;
+mod table;
 mod text;
 mod usage;
 mod value;
@@ -24,6 +27,7 @@ pub(crate) use self::args::BenchArgs;
 use self::{
     host::Host,
     limit::OpenFiles,
+    merge::Joint,
     outcome::{Complaint, Outcome},
     progress::Display,
     server::Server,
@@ -36,8 +40,16 @@ use netgrace::load::{self, Results, Target};
 
 /// Runs the load generator.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
+    if !args.merge.is_empty() {
+        return merge(args);
+    }
     let mut setting = Setting::new(args)?;
     let files = OpenFiles::plan(setting.plan.connections);
+    if args.dry_run {
+        put(&setting.describe(&files, &Host::look()))?;
+        return files.check().map(|()| ExitCode::SUCCESS);
+    }
+    claim(&setting)?;
     files.apply()?;
     let interrupted = watch::interruption()?;
     let mut server = start(&mut setting)?;
@@ -80,6 +92,33 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(Outcome::exit_code(&complaints)))
 }
 
+/// Prints the joint report of earlier runs.
+fn merge(args: &BenchArgs) -> Result<ExitCode, Failure> {
+    let joint = Joint::read(&args.merge)?;
+    let taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    if let Some(path) = &args.json {
+        write(path, &format!("{}\n", joint.document(&args.percentiles)))?;
+    }
+    let report = joint.report(&args.percentiles);
+    match (args.quiet, taken) {
+        (true, _) => {}
+        (false, true) => output::complain(&report),
+        (false, false) => put(&report)?,
+    }
+    Ok(ExitCode::from(joint.exit_code()))
+}
+
+/// Finds out before the run whether its results can be written.
+fn claim(setting: &Setting) -> Result<(), Failure> {
+    for path in setting.files().filter(|path| path.as_os_str() != "-") {
+        let claimed = AtomicFile::claim(path);
+        claimed.map_err(|error| {
+            Failure::unable(format!("cannot write {}: {error}", path.display()))
+        })?;
+    }
+    Ok(())
+}
+
 /// Starts the server, where that is ours to do, and sets the target of our own.
 fn start(setting: &mut Setting) -> Result<Server, Failure> {
     match &setting.subject {
@@ -103,6 +142,17 @@ fn publish(outcome: &Outcome, complaints: &[Complaint]) -> Result<(), Failure> {
     let document = json::document(outcome, complaints);
     if let Some(path) = &args.json {
         write(path, &format!("{document}\n"))?;
+    }
+    if let Some(path) = &args.csv {
+        write(path, &table::csv(&outcome.results.intervals))?;
+    }
+    if let Some(path) = &args.hgrm {
+        write(path, &table::hgrm(&outcome.results.latency))?;
+    }
+    if let Some(path) = &args.svg {
+        let picture = svg::picture(outcome);
+        let failed = |error| Failure::unable(format!("cannot draw the picture: {error}"));
+        write(path, &picture.map_err(failed)?)?;
     }
     if args.ndjson {
         let mut end = document;

@@ -1,15 +1,16 @@
 //! What a run is to do: the flags, checked and completed.
 
-use std::{ffi::OsString, time::Duration};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use rustix::process::Pid;
 
 use super::{
     args::{BenchArgs, CloseHow},
-    host,
-    value::Active,
+    host::{self, Host},
+    limit::OpenFiles,
+    value::{Active, Sizes},
 };
-use crate::cli::failure::Failure;
+use crate::cli::{failure::Failure, units::format_duration};
 use netgrace::load::{Close, Plan, Target};
 
 /// The target of a command or a process unless another is named.
@@ -73,11 +74,67 @@ impl Setting {
         self.plan.stop_after.is_some()
     }
 
+    /// The files to write, among them perhaps `-`.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        let args = &self.args;
+        [&args.json, &args.csv, &args.hgrm, &args.svg].into_iter().flatten()
+    }
+
     /// Whether stdout belongs to a machine, so that the report goes to stderr.
     pub(crate) fn is_stdout_taken(&self) -> bool {
-        let stdout = |path: &std::path::Path| path.as_os_str() == "-";
-        let files = [&self.args.json, &self.args.csv, &self.args.hgrm, &self.args.svg];
-        self.args.ndjson || files.into_iter().flatten().any(|path| stdout(path))
+        self.args.ndjson || self.files().any(|path| path.as_os_str() == "-")
+    }
+
+    /// The effective settings and limits, one a line.
+    pub(crate) fn describe(&self, files: &OpenFiles, host: &Host) -> String {
+        let (plan, args) = (&self.plan, &self.args);
+        let targets: Vec<_> = plan.targets.iter().map(ToString::to_string).collect();
+        let server = match &self.subject {
+            Subject::Own => "own, on a free port".to_owned(),
+            Subject::Command(command) => format!("command {command:?}"),
+            Subject::Process(pid) => format!("process {}", pid.as_raw_nonzero()),
+            Subject::Unknown => "whoever listens".to_owned(),
+        };
+        let target = if self.subject == Subject::Own { "own" } else { &targets.join(" ") };
+        let limit = |limit: Option<u64>| {
+            limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string())
+        };
+        let or = |value: Option<u64>, other: &str| {
+            value.map_or_else(|| other.to_owned(), |value| value.to_string())
+        };
+        let lines = [
+            ("server", server),
+            ("target", target.to_owned()),
+            ("connections", plan.connections.to_string()),
+            ("active", plan.active_connections().to_string()),
+            ("size", Sizes(args.size.0, args.size.1).to_string()),
+            ("rate", or(args.rate, "closed loop")),
+            ("pipeline", plan.pipeline.to_string()),
+            ("churn", plan.churn.to_string()),
+            ("threads", plan.threads.to_string()),
+            ("connect-inflight", plan.connect_inflight.to_string()),
+            ("warmup", format_duration(plan.warmup)),
+            ("duration", format_duration(plan.stop_after.unwrap_or(plan.duration))),
+            ("messages", or(plan.messages, "no limit")),
+            ("settle", format_duration(plan.settle)),
+            ("timeout", format_duration(plan.timeout)),
+            ("audit", if self.has_audit() { "yes" } else { "no" }.to_owned()),
+            ("verify", plan.verify.to_string()),
+            ("seed", plan.seed.to_string()),
+            ("open files needed", files.needed.to_string()),
+            (
+                "open files",
+                format!(
+                    "{} -> {}, hard {}",
+                    limit(files.before),
+                    limit(files.after),
+                    limit(files.hard)
+                ),
+            ),
+            ("cpus", host.cpus.to_string()),
+            ("somaxconn", or(host.somaxconn, "unknown")),
+        ];
+        lines.iter().map(|(name, value)| format!("{name:<18} {value}\n")).collect()
     }
 }
 

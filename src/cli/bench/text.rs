@@ -16,7 +16,8 @@ pub(crate) fn report(outcome: &Outcome, complaints: &[Complaint]) -> String {
     let results = &outcome.results;
     if !results.load.elapsed.is_zero() {
         lines.push(load(outcome));
-        latency(outcome, &mut lines);
+        let list = &outcome.setting.args.percentiles;
+        latency_lines(&results.latency, results.service.as_ref(), list, &mut lines);
     }
     lines.push(echo(outcome));
     lost(results, &mut lines);
@@ -103,23 +104,22 @@ fn load(outcome: &Outcome) -> String {
     line
 }
 
-fn latency(outcome: &Outcome, lines: &mut Vec<String>) {
-    let results = &outcome.results;
-    let list = &outcome.setting.args.percentiles;
-    match &results.service {
-        Some(service) => {
-            let schedule = percentiles(&results.latency, list);
-            lines.push(format!("Latency    from schedule  {schedule}"));
-            lines.push(format!("           from send      {}", percentiles(service, list)));
-        }
-        None => {
-            lines.push(format!("Latency    from send  {}", percentiles(&results.latency, list)));
-            lines.push(
-                "           closed loop: service time, stalls are under-counted; use --rate"
-                    .to_owned(),
-            );
-        }
-    }
+/// The percentiles, from both moments where there are two.
+pub(crate) fn latency_lines(
+    latency: &Latency,
+    service: Option<&Latency>,
+    list: &[Percentile],
+    lines: &mut Vec<String>,
+) {
+    let shown = percentiles(latency, list);
+    let Some(service) = service else {
+        lines.push(format!("Latency    from send  {shown}"));
+        let hint = "closed loop: service time, stalls are under-counted; use --rate";
+        lines.push(format!("           {hint}"));
+        return;
+    };
+    lines.push(format!("Latency    from schedule  {shown}"));
+    lines.push(format!("           from send      {}", percentiles(service, list)));
 }
 
 fn percentiles(latency: &Latency, list: &[Percentile]) -> String {

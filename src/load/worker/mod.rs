@@ -232,7 +232,7 @@ impl Worker {
                 self.forget_unsent();
             }
             Phase::Auditing => {
-                self.tally.measure_to = since;
+                self.end_measuring(since);
                 self.connector.clear();
                 self.mark_all();
             }
@@ -262,19 +262,25 @@ impl Worker {
         }
     }
 
+    /// The measured time ends, unless it already has.
+    fn end_measuring(&mut self, since: u64) {
+        if self.tally.measure_to != NEVER {
+            return;
+        }
+        self.tally.measure_to = since;
+        let due = |seat: &Connection| seat.due.saturating_sub(seat.taken);
+        let unsent = self.seats.iter().map(|(_, seat)| due(seat));
+        self.tally.unsent_messages = unsent.fold(0, u64::saturating_add);
+    }
+
     /// The load ends, unless it already has: no new message, no new connection.
     fn end_load(&mut self, since: u64, now: u64) {
-        if self.tally.measure_from == NEVER || self.tally.measure_to == NEVER {
-            self.tally.measure_to = since;
-        }
+        self.end_measuring(since);
         if self.step_at != NEVER {
             self.step_at = NEVER;
             let (measured, after) = self.tally.take_slices();
             self.tell_step(self.step, measured, after);
         }
-        let due = |seat: &Connection| seat.due.saturating_sub(seat.taken);
-        let unsent = self.seats.iter().map(|(_, seat)| due(seat)).fold(0, u64::saturating_add);
-        self.tally.unsent_messages = self.tally.unsent_messages.max(unsent);
         self.drop_unconnected(now);
     }
 

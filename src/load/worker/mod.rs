@@ -2,6 +2,7 @@
 
 mod connect;
 mod finish;
+mod note;
 mod schedule;
 mod timer;
 mod traffic;
@@ -24,7 +25,7 @@ use super::{
     Plan,
     clock::{NEVER, nanos},
     connection::{Connection, State},
-    control::{Control, Gauges, Note, Phase, Step},
+    control::{Control, Gauges, Note, Phase},
     payload::Block,
     random::Random,
     source::Pool,
@@ -225,7 +226,8 @@ impl Worker {
             Phase::Connecting => {}
             Phase::Warmup => self.begin_load(since, now),
             Phase::Measuring => {
-                self.tally.measure_from = since;
+                // An exact number of messages is counted from where this worker begins to count.
+                self.tally.measure_from = if self.left.is_some() { now } else { since };
                 self.step_at = since.saturating_add(nanos(self.shared.plan.interval));
                 (self.step_opened, self.step_lost) = (self.tally.opened, self.tally.lost);
                 self.begin_load(since, now);
@@ -337,65 +339,6 @@ impl Worker {
         match &mut self.timer {
             Some(timer) => timer.sleep(due, wait),
             None => Some(wait),
-        }
-    }
-
-    fn tell(&self, note: Note) {
-        if self.shared.notes.send((self.share.id, note)).is_err() {
-            log::debug!("the coordinator of the load is gone");
-        }
-    }
-
-    fn tell_once(&mut self, name: &'static str, note: Note) {
-        if !self.noted.contains(&name) {
-            self.noted.push(name);
-            // Whoever hears the note looks at the gauges next.
-            self.gauges.publish(&self.tally, self.open);
-            self.tell(note);
-        }
-    }
-
-    fn tell_step(&mut self, index: u64, measured: super::tally::Slice, after: super::tally::Slice) {
-        let step = Step {
-            index,
-            measured,
-            after,
-            open: self.open,
-            opened: self.tally.opened.saturating_sub(self.step_opened),
-            lost: self.tally.lost.saturating_sub(self.step_lost),
-        };
-        (self.step_opened, self.step_lost) = (self.tally.opened, self.tally.lost);
-        self.tell(Note::Step(Box::new(step)));
-    }
-
-    /// Reports what the coordinator waits for in this phase.
-    fn tell_state(&mut self) {
-        let idle = self.inflight == 0;
-        match self.phase {
-            Phase::Connecting => {
-                if self.connector.is_idle() {
-                    self.tell_once("connected", Note::Connected);
-                }
-            }
-            Phase::Warmup | Phase::Measuring | Phase::Auditing => {
-                if self.left == Some(0) && idle && self.phase == Phase::Measuring {
-                    self.tell_once("spent", Note::Spent);
-                }
-                if self.open == 0 && self.connector.is_idle() {
-                    self.tell_once("empty", Note::Empty);
-                }
-            }
-            Phase::Settling => {
-                if idle {
-                    self.tell_once("settled", Note::Settled);
-                }
-            }
-            Phase::Closing => {
-                if self.open == 0 {
-                    self.tell_once("empty", Note::Empty);
-                }
-            }
-            Phase::Finished => {}
         }
     }
 }

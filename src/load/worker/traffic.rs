@@ -116,6 +116,7 @@ impl Worker {
                 Some(schedule) => schedule.time_of(key, seat.taken),
             };
             if self.phase == Phase::Measuring
+                && scheduled >= self.tally.measure_from
                 && let Some(left) = &mut self.left
             {
                 if *left == 0 {

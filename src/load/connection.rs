@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
-    payload::{Block, Fault},
+    payload::{Block, Fault, NEEDLE_MIN},
     stream::Stream,
     tally::Tally,
 };
@@ -96,6 +96,8 @@ pub(super) struct Connection {
     pub(super) mark: Option<u64>,
     /// Bytes since then that came back wrong or were left out.
     pub(super) skipped: u64,
+    /// How far off in the block the last bytes of another connection were; 0 without any.
+    pub(super) drift: u64,
     /// Messages that the schedule has given to this seat.
     pub(super) due: u64,
     /// How many of these were begun.
@@ -119,6 +121,7 @@ impl Connection {
             completed: 0,
             mark: None,
             skipped: 0,
+            drift: 0,
             due: 0,
             taken: 0,
             flights: Flights::default(),
@@ -132,7 +135,7 @@ impl Connection {
         self.base = base;
         self.since = now;
         (self.wanted, self.sent, self.position, self.completed) = (0, 0, 0, 0);
-        (self.mark, self.skipped) = (None, 0);
+        (self.mark, self.skipped, self.drift) = (None, 0, 0);
         self.flights = Flights::default();
     }
 
@@ -179,15 +182,19 @@ impl Connection {
     fn resynchronize(&mut self, got: &[u8], block: &Block, tally: &mut Tally) -> usize {
         let at = u64::from(self.base).wrapping_add(self.position);
         let owed = self.sent.saturating_sub(self.position);
-        let fault = if tally.may_diagnose() {
+        let again = block.agreement(at.wrapping_add(self.drift), got, owed);
+        let fault = if self.drift > 0 && again >= NEEDLE_MIN {
+            Fault::Foreign { len: again, drift: self.drift }
+        } else if tally.may_diagnose() {
             block.diagnose(at, got, owed, self.position)
         } else {
-            Fault::Wrong { len: 1, wrong: 1 }
+            block.compare(at, got, owed)
         };
         // Bytes of `got` used up, how many of them are right and wrong, bytes of ours passed.
         let (used, right, wrong, passed) = match fault {
             Fault::Wrong { len, wrong } => (len, len.saturating_sub(wrong), wrong, add(0, len)),
-            Fault::Foreign { len } => {
+            Fault::Foreign { len, drift } => {
+                self.drift = drift;
                 tally.foreign = add(tally.foreign, len);
                 (len, 0, len, add(0, len))
             }

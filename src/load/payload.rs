@@ -16,7 +16,7 @@ pub(super) const SLICE_MAX: usize = 256 * 1024;
 
 /// How many bytes must agree before a place in the block is taken for the origin of a mismatch.
 const NEEDLE: usize = 16;
-const NEEDLE_MIN: usize = 4;
+pub(super) const NEEDLE_MIN: usize = 4;
 
 /// How far back a repeated byte is looked for.
 const PAST: u64 = 128 * 1024;
@@ -33,8 +33,9 @@ pub(super) struct Block {
 pub(super) enum Fault {
     /// `len` bytes stand where ours were expected, `wrong` of them differ.
     Wrong { len: usize, wrong: usize },
-    /// As `Wrong`, and they belong to another connection (or to a far place of this one).
-    Foreign { len: usize },
+    /// As `Wrong`, and they belong to another connection (or to a far place of this one), which is
+    /// `drift` further on in the block.
+    Foreign { len: usize, drift: u64 },
     /// That many bytes of ours were left out.
     Missing { len: u64 },
     /// That many bytes were repeated.
@@ -89,15 +90,27 @@ impl Block {
         if let Some(len) = self.repeat(at, got, needle, past) {
             return Fault::Repeated { len };
         }
-        let owed = usize::try_from(owed).unwrap_or(usize::MAX);
-        match self.bytes.windows(needle.len()).position(|window| window == needle) {
-            Some(found) => {
-                let stream = self.bytes.get(found..).unwrap_or_default();
-                let same = got.iter().zip(stream).take_while(|(a, b)| a == b).count();
-                Fault::Foreign { len: same.min(owed).max(1) }
-            }
-            None => in_place,
-        }
+        let Some(found) = self.bytes.windows(needle.len()).position(|window| window == needle)
+        else {
+            return in_place;
+        };
+        let found = u64::try_from(found).unwrap_or(0);
+        let drift = found.saturating_add(PERIOD_U64).wrapping_sub(at % PERIOD_U64) % PERIOD_U64;
+        let len = self.agreement(at.wrapping_add(drift), got, owed);
+        Fault::Foreign { len: len.max(1), drift }
+    }
+
+    /// How many bytes of `got`, of those that are `owed`, are as the stream at `at`.
+    pub(super) fn agreement(&self, at: u64, got: &[u8], owed: u64) -> usize {
+        let len = got.len().min(usize::try_from(owed).unwrap_or(usize::MAX));
+        got.iter().zip(self.slice(at, len)).take_while(|(a, b)| a == b).count()
+    }
+
+    /// As [`diagnose`](Self::diagnose), without looking for the origin.
+    pub(super) fn compare(&self, at: u64, got: &[u8], owed: u64) -> Fault {
+        let len = got.len().min(usize::try_from(owed).unwrap_or(usize::MAX));
+        let wrong = got.iter().zip(self.slice(at, len)).filter(|(a, b)| a != b).count();
+        Fault::Wrong { len: len.max(1), wrong: wrong.max(1) }
     }
 
     /// How many outstanding bytes were left out if `needle` is what follows them.
@@ -165,7 +178,7 @@ mod tests {
 
     #[test]
     fn bytes_of_another_place_are_foreign() {
-        check(&stream(100_000, 200), &Fault::Foreign { len: 200 });
+        check(&stream(100_000, 200), &Fault::Foreign { len: 200, drift: 99_000 });
     }
 
     #[test]

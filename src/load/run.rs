@@ -163,20 +163,21 @@ impl Run<'_> {
             self.enter(Phase::Warmup);
             self.wait(Some(self.plan.warmup), |said| said.empty);
         }
+        let mut end = self.control.clock.now();
         if !self.results.interrupted {
             self.enter(Phase::Measuring);
             self.series.begin(self.control.since());
             let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
-            self.wait(Some(duration), |said| said.spent || said.empty);
+            end = self.wait(Some(duration), |said| said.spent || said.empty);
         }
         let measured = self.series.start().is_some();
         if self.plan.stop_after.is_some() && measured && !self.results.interrupted {
             self.audit();
             return;
         }
-        self.enter(Phase::Settling);
-        self.measured_until(self.control.since());
-        self.series.end(self.control.since());
+        self.enter_since(Phase::Settling, end);
+        self.measured_until(end);
+        self.series.end(end);
         self.wait_on(self.patience(), |said| said.settled);
         self.close();
     }
@@ -245,8 +246,12 @@ impl Run<'_> {
     }
 
     fn enter(&mut self, phase: Phase) {
-        let now = self.control.clock.now();
-        self.control.enter(phase, now);
+        self.enter_since(phase, self.control.clock.now());
+    }
+
+    /// Enters a phase that began at `since`, now or a moment ago.
+    fn enter_since(&mut self, phase: Phase, since: u64) {
+        self.control.enter(phase, since);
         self.wake();
         self.observer.entered(phase);
     }
@@ -259,8 +264,9 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until every worker has said so, at most `patience`, or until the observer ends it.
-    fn wait(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) {
+    /// Waits until every worker has said so, at most `patience`, or until the observer ends it;
+    /// returns when that was, which is not after the end of the patience.
+    fn wait(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) -> u64 {
         let clock = self.control.clock;
         let deadline =
             patience.map_or(NEVER, |patience| self.control.since().saturating_add(nanos(patience)));
@@ -269,7 +275,7 @@ impl Run<'_> {
             let now = clock.now();
             let done = self.said.iter().all(is_done);
             if done || now >= deadline || self.results.interrupted {
-                return;
+                return now.min(deadline);
             }
             let until = deadline.min(self.tick_at);
             self.listen(Duration::from_nanos(until.saturating_sub(now)));

@@ -27,6 +27,7 @@ pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
         ("service_ns", results.service.as_ref().map_or(Value::Null, |all| latency(all, list))),
         ("errors", errors(results)),
         ("server", server(outcome)),
+        ("generator", generator(outcome)),
         ("shutdown", shutdown(outcome)),
         ("intervals", results.intervals.iter().map(interval).collect()),
     ];
@@ -209,6 +210,11 @@ fn server(outcome: &Outcome) -> Value {
         "rss_bytes": usage.rss_bytes,
         "report": outcome.report,
     })
+}
+
+fn generator(outcome: &Outcome) -> Value {
+    let usage = &outcome.own_usage;
+    json!({"cpu_us_per_message": usage.cpu_us_per_message, "cpu_share": usage.cpu_share})
 }
 
 fn shutdown(outcome: &Outcome) -> Value {

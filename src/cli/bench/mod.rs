@@ -32,7 +32,7 @@ use self::{
     progress::Display,
     server::Server,
     setting::{Setting, Subject},
-    usage::{Sample, Usage},
+    usage::{OwnUsage, Sample, Usage},
     watch::Watch,
 };
 use crate::cli::{atomic_file::AtomicFile, failure::Failure, output};
@@ -58,6 +58,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
         setting,
         results: Results::default(),
         usage: Usage::default(),
+        own_usage: OwnUsage::default(),
         host: Host::look(),
         files,
         started_at: host::timestamp(),
@@ -76,14 +77,15 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
         signal: args.signal.signal,
         interrupted,
         ndjson: args.ndjson,
-        begin: None,
-        end: None,
+        begin: [None; 2],
+        end: [None; 2],
     };
     let results = load::run(outcome.setting.plan.clone(), &mut watch);
     watch.display.finish();
-    let (begin, end) = (watch.begin, watch.end);
+    let ([begin, own_begin], [end, own_end]) = (watch.begin, watch.end);
     outcome.results = results.map_err(|error| Failure::unable(error.to_string()))?;
     outcome.usage = Usage::between(idle, begin, end, &outcome.results);
+    outcome.own_usage = OwnUsage::between(own_begin, own_end, &outcome.results);
     server.end();
     outcome.exit_code = server.exit_code();
     outcome.report = server.report();

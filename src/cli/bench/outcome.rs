@@ -1,6 +1,11 @@
 //! A run's results, the server's side of them, and the verdict.
 
-use super::{host::Host, limit::OpenFiles, setting::Setting, usage::Usage};
+use super::{
+    host::Host,
+    limit::OpenFiles,
+    setting::Setting,
+    usage::{OwnUsage, Usage},
+};
 use netgrace::load::{Audit, Results};
 use serde_json::Value;
 
@@ -13,6 +18,7 @@ pub(crate) struct Outcome {
     pub(crate) setting: Setting,
     pub(crate) results: Results,
     pub(crate) usage: Usage,
+    pub(crate) own_usage: OwnUsage,
     pub(crate) host: Host,
     pub(crate) files: OpenFiles,
     pub(crate) started_at: String,

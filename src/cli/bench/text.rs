@@ -199,6 +199,15 @@ fn server(outcome: &Outcome, lines: &mut Vec<String>) {
     if !parts.is_empty() {
         lines.push(format!("Server     {}", parts.join(", ")));
     }
+    let own = outcome.own_usage.cpu_share.unwrap_or(0.0);
+    let theirs = usage.cpu_share.unwrap_or(0.0);
+    let threads = outcome.setting.plan.threads as f64;
+    if outcome.setting.plan.rate.is_none() && own > 0.9 * threads && theirs < 0.9 {
+        lines.push(format!(
+            "           the generator took {:.0}% of a CPU and may be the limit; see --threads",
+            own * 100.0
+        ));
+    }
 }
 
 fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {

@@ -11,6 +11,25 @@ pub(crate) struct Sample {
     rss_bytes: u64,
 }
 
+/// What the load generator itself used of the CPUs over the measured time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OwnUsage {
+    pub(crate) cpu_us_per_message: Option<f64>,
+    /// The share of one CPU, of all threads together.
+    pub(crate) cpu_share: Option<f64>,
+}
+
+impl OwnUsage {
+    pub(crate) fn between(
+        begin: Option<Sample>,
+        end: Option<Sample>,
+        results: &netgrace::load::Results,
+    ) -> Self {
+        let usage = Usage::between(None, begin, end, results);
+        Self { cpu_us_per_message: usage.cpu_us_per_message, cpu_share: usage.cpu_share }
+    }
+}
+
 /// What the server used; unknown without a process or without /proc.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Usage {

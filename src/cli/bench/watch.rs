@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rustix::process::Signal;
+use rustix::process::{Signal, getpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{json, progress::Display, server::Server, usage::Sample};
@@ -24,8 +24,9 @@ pub(crate) struct Watch<'s> {
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Write each interval to stdout.
     pub(crate) ndjson: bool,
-    pub(crate) begin: Option<Sample>,
-    pub(crate) end: Option<Sample>,
+    /// The server and the generator at both ends of the measured time.
+    pub(crate) begin: [Option<Sample>; 2],
+    pub(crate) end: [Option<Sample>; 2],
 }
 
 /// A flag that Ctrl-C and a request to end set; the second of them ends the process.
@@ -40,8 +41,8 @@ pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
 }
 
 impl Watch<'_> {
-    fn sample(&self) -> Option<Sample> {
-        self.server.pid().and_then(Sample::take)
+    fn sample(&self) -> [Option<Sample>; 2] {
+        [self.server.pid().and_then(Sample::take), Sample::take(getpid())]
     }
 }
 

@@ -198,12 +198,7 @@ impl Worker {
             self.send_due(now);
             self.churn_due(now);
         }
-        if now >= self.step_at {
-            let (measured, after) = self.tally.take_slices();
-            self.tell_step(self.step, measured, after);
-            self.step = self.step.saturating_add(1);
-            self.step_at = self.step_at.saturating_add(nanos(self.shared.plan.interval));
-        }
+        self.steps_due(now);
         if now >= self.scan_at {
             self.scan(now);
         }
@@ -212,6 +207,16 @@ impl Worker {
             self.gauges.publish(&self.tally, self.open);
         }
         self.tell_state();
+    }
+
+    /// Reports the steps of the time series that have ended by `now`.
+    fn steps_due(&mut self, now: u64) {
+        while now >= self.step_at && self.step_at != NEVER {
+            let (measured, after) = self.tally.take_slices();
+            self.tell_step(self.step, measured, after);
+            self.step = self.step.saturating_add(1);
+            self.step_at = self.step_at.saturating_add(nanos(self.shared.plan.interval));
+        }
     }
 
     fn is_sending(&self) -> bool {
@@ -279,6 +284,7 @@ impl Worker {
     fn end_load(&mut self, since: u64, now: u64) {
         self.end_measuring(since);
         if self.step_at != NEVER {
+            self.steps_due(since);
             self.step_at = NEVER;
             let (measured, after) = self.tally.take_slices();
             self.tell_step(self.step, measured, after);

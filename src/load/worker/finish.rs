@@ -54,6 +54,7 @@ impl Worker {
         self.open = self.open.saturating_sub(1);
         seat.flights = Default::default();
         if matches!(end, End::Orderly)
+            && seat.state != State::Closing
             && let Some(stream) = &seat.stream
             && let Err(error) = stream.half_close()
         {

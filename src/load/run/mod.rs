@@ -1,5 +1,7 @@
 //! The coordinator: leads its workers through the phases and gathers what they find.
 
+mod stop;
+
 use std::{
     sync::{
         Arc,
@@ -12,12 +14,11 @@ use std::{
 use mio::Waker;
 
 use super::{
-    Audit, Error, Plan, Results,
+    Error, Plan, Results,
     clock::{Clock, NEVER, nanos},
     control::{Control, Gauges, Note, Phase, Progress},
     observer::{Flow, Observer},
     payload::Block,
-    probe::Probes,
     series::Series,
     source::Pool,
     tally::Tally,
@@ -26,15 +27,6 @@ use super::{
 
 /// The observer is asked this often.
 const TICK: Duration = Duration::from_millis(100);
-
-/// Clients that connect at the very moment of a stop.
-const QUEUED_CLIENTS: usize = 16;
-
-/// One step of the audit; its times are exact to this.
-const AUDIT_STEP: Duration = Duration::from_millis(1);
-
-/// After the server is gone its connections can only end at once.
-const AFTER_EXIT: u64 = 500_000_000;
 
 /// Carries out `plan` and blocks until it is done, on `plan.threads` further threads.
 ///
@@ -196,53 +188,6 @@ impl Run<'_> {
         if let Some(start) = self.series.start() {
             self.results.load.elapsed = Duration::from_nanos(now.saturating_sub(start));
         }
-    }
-
-    /// Has the server stopped under load, and watches until all is over.
-    fn audit(&mut self) {
-        let clock = self.control.clock;
-        let target = self.plan.targets.first().cloned();
-        let probes = target.map(|target| Probes::new(target, Arc::clone(&self.block), clock));
-        let Some(Ok(mut probes)) = probes else { return };
-        self.observer.before_stop();
-        for _ in 0..QUEUED_CLIENTS {
-            probes.connect();
-        }
-        let mut audit = Audit::default();
-        // From here on every first write of a connection marks what was handed over before.
-        let signal = clock.now();
-        self.control.enter(Phase::Auditing, signal);
-        if let Err(error) = self.observer.stop_server() {
-            audit.stop_error = Some(error.to_string());
-        }
-        self.wake();
-        self.observer.entered(Phase::Auditing);
-        self.measured_until(signal);
-        self.series.stopped(signal);
-        let deadline = signal.saturating_add(nanos(self.plan.exit_within));
-        let mut gone_at = None;
-        loop {
-            probes.turn(signal, AUDIT_STEP);
-            self.take_notes();
-            self.tick();
-            let now = clock.now();
-            let gone = self.observer.is_server_gone();
-            if gone == Some(true) && gone_at.is_none() {
-                gone_at = Some(now);
-            }
-            let empty = self.said.iter().all(|said| said.empty) && !probes.is_pending();
-            let over = empty && gone != Some(false);
-            let left = gone_at.is_some_and(|at| now.saturating_sub(at) > AFTER_EXIT);
-            if over || left || now >= deadline || self.results.interrupted {
-                break;
-            }
-        }
-        let since = |at: u64| Duration::from_nanos(at.saturating_sub(signal));
-        audit.exit = gone_at.map(since);
-        let (queue, refused_at) = probes.finish();
-        audit.queue = queue;
-        audit.listener_closed = refused_at.map(since);
-        self.results.audit = Some(audit);
     }
 
     fn enter(&mut self, phase: Phase) {

@@ -59,16 +59,17 @@ impl Clock {
         Self { origin: None, now: None, tick: Tick(0) }
     }
 
-    /// Moves to `now`; the same or an earlier instant changes nothing.
-    pub(crate) fn set(&mut self, now: Instant) {
-        if self.now.is_some_and(|current| now <= current) {
-            return;
+    /// Moves to `now`; the same or an earlier instant changes nothing. Answers the latest.
+    pub(crate) fn set(&mut self, now: Instant) -> Instant {
+        if let Some(current) = self.now.filter(|current| now <= *current) {
+            return current;
         }
         let origin = *self.origin.get_or_insert(now);
         let millis = now.saturating_duration_since(origin).as_millis();
         self.now = Some(now);
         // Wrapping is the purpose: ages are differences.
         self.tick = Tick(u32::try_from(millis & u128::from(u32::MAX)).unwrap_or(0));
+        now
     }
 
     /// The latest instant that was set.

@@ -197,21 +197,21 @@ impl<S: Stream> Engine<S> {
 
     /// Starts the stop, once.
     pub(crate) fn request(&mut self, cause: Cause, now: Instant) {
-        self.clock.set(now);
+        let now = self.clock.set(now);
         self.stop.request(cause, now);
         self.tell_phase(now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, now: Instant) {
-        self.clock.set(now);
+        let now = self.clock.set(now);
         self.stop.force(cause, now);
         self.tell_phase(now);
     }
 
     /// Moves the stop on by time; to be called before [`end_turn`](Self::end_turn).
     pub(crate) fn advance(&mut self, now: Instant) {
-        self.clock.set(now);
+        let now = self.clock.set(now);
         while self.stop.advance(now) {
             self.tell_phase(now);
         }
@@ -219,7 +219,7 @@ impl<S: Stream> Engine<S> {
 
     /// Everything that is due without an event, each in slices. Answers how many slots it freed.
     pub(crate) fn end_turn(&mut self, now: Instant) -> usize {
-        self.clock.set(now);
+        let now = self.clock.set(now);
         self.turns = self.turns.saturating_add(1);
         match self.stop.phase() {
             Phase::Running | Phase::LameDuck => self.expire_idle(),
@@ -237,6 +237,7 @@ impl<S: Stream> Engine<S> {
 
     /// Finishes the stop if no connection is left.
     pub(crate) fn finish(&mut self, now: Instant) {
+        let now = self.clock.set(now);
         if self.table.len() == 0 {
             self.stop.finish(now);
             self.tell_phase(now);

@@ -119,9 +119,9 @@ impl Limit {
         Self(millis.filter(|millis| *millis <= half).and_then(|millis| u32::try_from(millis).ok()))
     }
 
-    /// The largest power of two, as bits, of at most a `parts`th of the limit.
+    /// The largest power of two, as bits, of at most a `parts`th of the limit, or one tick.
     pub(crate) fn span_bits(self, parts: u32) -> Option<u32> {
-        self.0?.checked_div(parts)?.checked_ilog2()
+        Some(self.0?.checked_div(parts)?.checked_ilog2().unwrap_or(0))
     }
 }
 

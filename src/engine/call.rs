@@ -38,6 +38,31 @@ pub(crate) fn drain<S: Stream>(
     not_zero(retry(|| stream.drain(pipe, most)))
 }
 
+/// Moves bytes into an empty pipe once. Zero: a read must tell what there is.
+pub(crate) fn fill<S: Stream>(
+    stream: &mut S,
+    pipe: &mut S::Pipe,
+    most: usize,
+) -> Result<usize, CloseReason> {
+    stream.fill(pipe, most).or_else(|error| match error.raw_os_error() {
+        // Of the call, not of the connection.
+        None
+        | Some(
+            libc::EAGAIN
+            | libc::EINTR
+            | libc::EINVAL
+            | libc::EBADF
+            | libc::ESPIPE
+            | libc::ENOBUFS
+            | libc::ENOMEM
+            | libc::ENOSYS
+            | libc::EPERM,
+        ) => Ok(0),
+        // A connection's error is told once: a read after it would give an end that never came.
+        Some(_) => Err(reason_of(&error)),
+    })
+}
+
 fn not_zero(taken: Result<usize, Fault>) -> Result<usize, Fault> {
     match taken {
         Ok(0) => Err(Fault::Broken(CloseReason::IoError)),

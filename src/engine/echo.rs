@@ -1,7 +1,7 @@
 //! The open half of a connection's life: bytes in, bytes out.
 
 use super::buffer::Held;
-use super::call::{Fault, read, write};
+use super::call::{Fault, fill, read, write};
 use super::deadline::Tick;
 use super::pipe::Pipes;
 use super::report::{ByteCounts, CloseReason};
@@ -298,7 +298,7 @@ impl<P> Open<P> {
         let Some(held) = &mut self.held else { return Ok(0) };
         let Held::Piped { pipe, len } = &mut **held else { return Ok(0) };
         let most = PIPE_BYTES.min(work.room);
-        let Ok(count) = stream.fill(pipe, most) else { return Ok(0) };
+        let count = fill(stream, pipe, most).map_err(Flow::Close)?;
         *len = count;
         let budget = work.budget;
         ledger.on_read(count, work);

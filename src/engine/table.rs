@@ -258,8 +258,11 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Has a slot pumped in a turn to come, without an event.
+    /// Has a slot pumped in a turn to come, without an event. Ends a pause: an event got through.
     pub(crate) fn make_ready(&mut self, at: u32) {
+        if self.get(at).is_some_and(Connection::is_paused) {
+            self.unwait(at);
+        }
         self.ready.push_back(&mut self.slots, at);
     }
 

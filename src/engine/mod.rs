@@ -449,7 +449,13 @@ impl<S: Stream> Engine<S> {
             if !self.clock.is_past(connection.active(), self.settings.linger) {
                 return;
             }
-            self.close(at, reason);
+            let mark = self.clock.mark();
+            let buffer = &mut self.buffer;
+            let lent = Lent { buffer, budget: CONNECTION_BUDGET, room: usize::MAX, mark };
+            let Some((connection, mut work)) = self.table.work(at, lent) else { return };
+            // Input that no event told of yet would make the close a reset, and go uncounted.
+            let flow = connection.pump(UNTOLD, true, &mut work);
+            self.close(at, if let Flow::Close(ended) = flow { ended } else { reason });
         }
     }
 

@@ -94,6 +94,28 @@ impl<K> List<K> {
         true
     }
 
+    /// The slots in order, or what is wrong with the links.
+    #[cfg(test)]
+    pub(crate) fn audit(&self, nodes: &mut impl Nodes<K>) -> Result<Vec<u32>, String> {
+        let mut slots = Vec::new();
+        let (mut prev, mut at) = (NONE, self.head);
+        while at != NONE {
+            let link = nodes.link(at).copied().filter(|link| link.is_linked());
+            let Some(link) = link.filter(|link| link.prev == prev) else {
+                return Err(format!("slot {at} is not linked to {prev}"));
+            };
+            slots.push(at);
+            (prev, at) = (at, link.next);
+            if slots.len() > self.len as usize {
+                return Err(format!("more than {} slots are linked", self.len));
+            }
+        }
+        if prev != self.tail || slots.len() != self.len as usize {
+            return Err(format!("{} of {} slots are linked, up to {prev}", slots.len(), self.len));
+        }
+        Ok(slots)
+    }
+
     /// Takes the front slot out.
     pub(crate) fn pop_front(&mut self, nodes: &mut impl Nodes<K>) -> Option<u32> {
         let at = self.front()?;

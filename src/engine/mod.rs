@@ -14,6 +14,8 @@ pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
+#[cfg(test)]
+mod sim;
 pub(crate) mod stream;
 pub(crate) mod table;
 

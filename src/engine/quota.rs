@@ -61,6 +61,12 @@ impl Quota {
         Some(owner)
     }
 
+    /// Whether no address has a connection.
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.owners.is_empty() && self.shares.is_empty()
+    }
+
     /// Counts one less for an owner that `admit` gave.
     pub(crate) fn release(&mut self, owner: u32) {
         let Some((key, count)) = self.shares.get_mut(owner as usize) else {

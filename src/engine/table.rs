@@ -1,5 +1,8 @@
 //! The connections: a slab, the lists through it, and the one door out.
 
+#[cfg(test)]
+mod audit;
+
 use log::debug;
 use slab::Slab;
 use std::io;

@@ -1,0 +1,239 @@
+//! The laws: what must hold after every turn, and at the end of a life.
+
+use super::host::Host;
+use super::line::{Line, Times};
+use super::network::Network;
+use super::peer::Saw;
+use crate::config::Drain;
+use crate::engine::phase::Phase;
+use crate::engine::report::{CloseReason, Grade};
+
+/// Above so many connections each one is looked at only now and then.
+const CROWD: usize = 48;
+const RARELY: u64 = 32;
+/// A tick, rounded up twice, and the rounding of the host's sleep.
+const ROUNDING: u64 = 3_000;
+
+fn hold(law: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if law { Ok(()) } else { Err(what()) }
+}
+
+impl Host {
+    pub(super) fn check_turn(&mut self) -> Result<(), String> {
+        let network = self.network.clone();
+        let network = network.lock();
+        if let Some(broken) = &network.broken {
+            return Err(broken.clone());
+        }
+        let Some(engine) = &self.engine else { return Ok(()) };
+        let (report, phase) = (engine.report(), engine.phase());
+        let sums = [
+            ("accepted", report.connections.accepted, network.numbers.len() as u64),
+            ("closed", report.connections.closed(), network.closed_count),
+            ("read", report.bytes.read, network.bytes_read),
+            ("written", report.bytes.written, network.bytes_written),
+        ];
+        for (name, told, seen) in sums {
+            hold(told == seen, || format!("{name}: {told} in the report, {seen} in the network"))?;
+        }
+        if self.ended {
+            let open = report.connections.accepted - report.connections.closed();
+            hold(engine.open() as u64 == open, || "a slot outlived its turn".to_owned())?;
+            hold(
+                phase < Phase::Draining
+                    || phase == Phase::Finished
+                    || open > 0
+                    || !network.backlog.is_empty()
+                    || network.listening,
+                || "nothing is left, and it is not finished".to_owned(),
+            )?;
+        }
+        self.check_budget(phase)?;
+        if network.lines.len() <= CROWD || self.turns.is_multiple_of(RARELY) {
+            self.check_lines(&network)?;
+        }
+        Ok(())
+    }
+
+    /// The end of the budget is the end, but for the slices.
+    fn check_budget(&mut self, phase: Phase) -> Result<(), String> {
+        let end = [self.budget_end(), self.forced].into_iter().flatten().min();
+        if !self.ended || end.is_none_or(|end| self.now < end + 1) {
+            return Ok(());
+        }
+        hold(phase >= Phase::Forcing, || format!("{phase} after the end of the budget"))?;
+        self.overtime += 1;
+        let slices = 3 + self.plan.clients.len() as u64 / 200;
+        hold(phase == Phase::Finished || self.overtime <= slices, || {
+            format!("{phase} {} turns after the end of the budget", self.overtime)
+        })
+    }
+
+    fn check_lines(&mut self, network: &Network) -> Result<(), String> {
+        let due = self.is_due();
+        let Some(engine) = &mut self.engine else { return Ok(()) };
+        engine.table.audit()?;
+        let held: u64 = network.lines.iter().filter(|line| is_live(line)).map(Line::held).sum();
+        let told = engine.report().bytes.held();
+        hold(held == told, || format!("{told} bytes held in the report, {held} in the network"))?;
+        let most = self.plan.config.max_held.unwrap_or(usize::MAX) as u64;
+        hold(held <= most, || format!("{held} bytes held, {most} allowed"))?;
+        if due || !self.ended {
+            return Ok(());
+        }
+        for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
+            let paused = line.slot.and_then(|slot| engine.table.get(slot));
+            let paused = paused.is_some_and(|connection| connection.is_paused());
+            let wrong =
+                forgotten(line, paused).or_else(|| overdue(line, network, engine.phase(), paused));
+            hold(wrong.is_none(), || {
+                format!("line {at}: {}\n{line:#?}", wrong.unwrap_or_default())
+            })?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_end(&mut self) -> Result<(), String> {
+        let report = self.engine.as_ref().map(|engine| engine.report().clone());
+        if let Some(engine) = &mut self.engine {
+            engine.table.audit()?;
+            hold(engine.next_deadline().is_none(), || "finished, and not at rest".to_owned())?;
+            hold(engine.table.quota.is_empty(), || "a share was not given back".to_owned())?;
+        }
+        self.network.lock().dropping = true;
+        self.engine = None;
+        let mut network = self.network.lock();
+        for line in network.lines.iter_mut().filter(|line| line.peer.script.gulp > 0) {
+            line.peer.script.gulp = u64::MAX;
+        }
+        let settled = self.now.saturating_add(self.plan.span.saturating_mul(1_000));
+        for _ in 0..200_000 {
+            match network.next_wake() {
+                Some(next) if next <= settled => network.run_until(next),
+                _ => break,
+            }
+        }
+        if let Some(broken) = &network.broken {
+            return Err(broken.clone());
+        }
+        let open =
+            network.lines.iter().filter(|line| line.is_open && line.closed.is_none()).count();
+        hold(open == 0, || format!("{open} connections have no account"))?;
+        let Some(report) = report else { return Ok(()) };
+        let all = network.lines.iter().filter_map(|line| line.closed);
+        let (mut late, mut unsent, mut aborted) = (0, 0, 0);
+        for closed in all {
+            late += closed.bytes.late;
+            unsent += closed.bytes.unsent;
+            aborted += closed.bytes.peer_aborted;
+        }
+        let bytes = report.bytes;
+        hold(
+            bytes.late == late && bytes.unsent == unsent && bytes.peer_aborted == aborted,
+            || format!("{bytes:?} are not the sums {late}, {unsent}, {aborted}"),
+        )?;
+        hold(bytes.held() == 0, || format!("{} bytes went nowhere", bytes.held()))?;
+        hold(report.connections.accepted == report.connections.closed(), || {
+            format!("accepted is not the sum of closed: {:?}", report.connections)
+        })?;
+        for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| line.is_open) {
+            let wrong = untrue(line, report.grade());
+            hold(wrong.is_none(), || {
+                format!("line {at}: {}, {}\n{line:#?}", wrong.unwrap_or_default(), report.grade())
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn is_live(line: &Line) -> bool {
+    line.is_open && line.closed.is_none()
+}
+
+/// Work that nobody will come back to: no event is due, no turn is called for.
+fn forgotten(line: &Line, paused: bool) -> Option<&'static str> {
+    let input = line.duplex.has_input() && !line.queued;
+    if line.fin_at.is_some() {
+        return input.then_some("input after our FIN is forgotten");
+    }
+    if line.held() > 0 {
+        let room = line.duplex.is_writable() && !line.duplex.starved && !line.queued;
+        let broken = line.duplex.fault.is_some() && !line.queued;
+        return (room || broken).then_some("what is owed is forgotten");
+    }
+    (input && !paused).then_some("input is forgotten")
+}
+
+/// What should have happened by now, no turn being called for.
+fn overdue(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option<&'static str> {
+    let Times { grace, linger, idle_timeout, drain } = network.times;
+    let now = network.now;
+    let silence = now - line.last_byte;
+    let over = |time: u64, limit: u64| time > limit + limit / 8 + ROUNDING;
+    if let Some(fin) = line.fin_at {
+        return (phase < Phase::Forcing && over(now - fin, linger))
+            .then_some("lingers beyond its time");
+    }
+    let drained = network.draining_since.map(|since| now - since);
+    // Behind one that moved at the stop a connection may wait for that one's time.
+    let silence = silence.min(drained.unwrap_or(u64::MAX));
+    let drained = drained.unwrap_or(0);
+    let open = match (phase, drain) {
+        (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
+            return idle_timeout
+                .is_some_and(|timeout| over(silence, timeout))
+                .then_some("idle beyond its time");
+        }
+        (Phase::Draining, _) => line.held() == 0,
+        (Phase::Forcing | Phase::Finished, _) => return Some("left over in the last phase"),
+    };
+    let impatient = drained > 5 * grace + ROUNDING;
+    let dry = open && !line.duplex.has_input() && !paused;
+    if open && impatient {
+        return Some("open beyond all patience");
+    }
+    match drain {
+        Drain::Flush if dry => Some("dry, and not done"),
+        Drain::Idle if dry && over(silence, grace) => Some("quiet, and not done"),
+        Drain::Flush | Drain::Idle | Drain::Peer => None,
+    }
+}
+
+/// What the report says and the peer did not see.
+fn untrue(line: &Line, grade: Grade) -> Option<&'static str> {
+    let Some(closed) = line.closed else { return Some("has no account") };
+    let duplex = &line.duplex;
+    let complete = duplex.received == closed.bytes.written;
+    let aborted = matches!(closed.reason, CloseReason::ResetByPeer | CloseReason::IoError);
+    let confirmed = line.in_stop && grade >= Grade::Confirmed;
+    // What can still go wrong once we closed is not ours: the peer breaks off, or reads no more.
+    let reads = line.peer.is_healthy() && !duplex.dead;
+    let rules = [
+        (duplex.received > closed.bytes.written, "got more than was written"),
+        (line.peer.saw == Some(Saw::Fin) && !complete, "a FIN before the last byte"),
+        (line.peer.saw == Some(Saw::Fin) && closed.bytes.unsent > 0, "a cut that looks complete"),
+        (
+            line.in_stop && grade >= Grade::Lossless && closed.bytes.unsent > 0,
+            "lossless with a loss",
+        ),
+        (
+            confirmed
+                && !aborted
+                && !duplex.eof_read
+                && duplex.delivered != closed.bytes.written
+                && !duplex.dead,
+            "confirmed, and not delivered",
+        ),
+        (confirmed && reads && !aborted && !complete, "confirmed, and not complete"),
+        (
+            line.in_stop
+                && grade == Grade::Complete
+                && line.unread > 0
+                && !aborted
+                && reads
+                && !line.hiccuped,
+            "complete, and left something unread",
+        ),
+    ];
+    rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
+}

@@ -1,0 +1,377 @@
+//! The host of an engine: it does in the simulated world what `Server` does in the real one.
+
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::duplex::Duplex;
+use super::end::End;
+use super::line::Line;
+use super::network::Network;
+use super::peer::Peer;
+use super::plan::{Act, Plan};
+use super::random::Random;
+use crate::engine::Engine;
+use crate::engine::phase::{Cause, Phase};
+use crate::token::Readiness;
+
+/// Clients taken from the queue in one turn.
+const ACCEPTS: usize = 256;
+/// Turns after which a life counts as endless.
+const TURNS: u64 = 2_000_000;
+
+/// What is known of the listener's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Intake {
+    Waiting,
+    Ready,
+    Full,
+    Closed,
+}
+
+pub(super) struct Host {
+    /// `None` once dropped.
+    pub(super) engine: Option<Engine<End>>,
+    pub(super) network: Shared,
+    pub(super) random: Random,
+    pub(super) plan: Plan,
+    base: Instant,
+    pub(super) now: u64,
+    intake: Intake,
+    /// Events of turns before, which a rude host delivers once more.
+    past: Vec<(u32, Readiness)>,
+    pub(super) turns: u64,
+    /// Events of this turn, and whether it was ended.
+    pub(super) events: usize,
+    pub(super) ended: bool,
+    /// When the stop was asked for first, and when it was last asked to be forced.
+    pub(super) requested: Option<u64>,
+    pub(super) forced: Option<u64>,
+    /// Turns ended since the engine was to be in its last phase.
+    pub(super) overtime: u64,
+    /// Turns in a row that were called for and moved nothing.
+    pub(super) idle_turns: u64,
+    pub(super) backlog_left: u64,
+    last_progress: u64,
+}
+
+impl Host {
+    pub(super) fn new(seed: u64, trace: bool) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::new(&mut random);
+        let mut network = Network::new(Random::new(random.next()), &plan.config, trace);
+        network.hiccup_rate = plan.hiccup_rate;
+        network.race_rate = plan.race_rate;
+        network.tell(|| format!("{:#?} {:?}", plan.config, plan.manners));
+        network.tell(|| format!("capacity {}, acts {:?}", plan.capacity, plan.acts));
+        for (at, client) in plan.clients.iter().enumerate() {
+            let peer = Peer::new(client.script.clone());
+            let duplex = Duplex::new(client.sizes);
+            network.lines.push(Line::new(duplex, peer, client.start, client.hiccups));
+            network.wake(at, client.at);
+        }
+        let network = Shared::new(network);
+        let mut engine = Engine::new(&plan.config);
+        engine.reserve(plan.capacity);
+        engine.observe(Box::new(network.clone()));
+        Self {
+            engine: Some(engine),
+            network,
+            random,
+            plan,
+            base: Instant::now(),
+            now: 0,
+            intake: Intake::Waiting,
+            past: Vec::new(),
+            turns: 0,
+            events: 0,
+            ended: true,
+            requested: None,
+            forced: None,
+            overtime: 0,
+            idle_turns: 0,
+            backlog_left: 0,
+            last_progress: 0,
+        }
+    }
+
+    /// A life from the first client to the last close.
+    pub(super) fn run(&mut self) -> Result<(), String> {
+        while self.engine.as_ref().is_some_and(|engine| engine.phase() < Phase::Finished) {
+            let slept = self.sleep()?;
+            self.turn();
+            self.count_turn(slept)?;
+            self.check_turn()?;
+        }
+        self.check_end()
+    }
+
+    pub(super) fn instant(&self) -> Instant {
+        self.base + Duration::from_micros(self.now)
+    }
+
+    /// The instant to tell the engine: now, or one that it was told before.
+    fn told(&mut self) -> Instant {
+        let back = self.random.percent(self.plan.manners.old_clock);
+        let back = if back { self.random.below(self.now + 1) } else { 0 };
+        self.base + Duration::from_micros(self.now - back)
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let engine = self.engine.as_ref()?;
+        let now = engine.now()?;
+        let done = engine.phase() >= Phase::Draining
+            && engine.phase() < Phase::Finished
+            && engine.open() == 0
+            && self.intake == Intake::Closed;
+        if done || self.intake == Intake::Ready {
+            return Some(now);
+        }
+        engine.next_deadline()
+    }
+
+    /// Sleeps until there is something to do. Answers whether a deadline, not an event, ended it.
+    fn sleep(&mut self) -> Result<bool, String> {
+        let since = |at: Instant| at.saturating_duration_since(self.base).as_nanos().div_ceil(1000);
+        let deadline = self.next_deadline().map(since);
+        let deadline = deadline.map(|at| u64::try_from(at).unwrap_or(u64::MAX));
+        let network = self.network.lock();
+        let busy = !network.ready.is_empty() || network.listener_edge;
+        let act = self.plan.acts.front().map(|(at, _)| *at);
+        let wake = network.next_wake();
+        drop(network);
+        let next = [deadline, act, wake].into_iter().flatten().min();
+        let timer = deadline.is_some() && deadline == next && !busy;
+        match next {
+            _ if busy => self.now += self.random.below(30),
+            Some(next) => self.now = self.now.max(next) + self.random.below(3),
+            None => self.ask_more()?,
+        }
+        let end = self.plan.span.saturating_mul(60);
+        if self.now > end && self.forced.is_none() {
+            self.ask_more()?;
+        }
+        if self.random.percent(self.plan.manners.late) {
+            self.now += self.random.size(self.plan.span);
+        }
+        self.turns += 1;
+        if self.turns > TURNS {
+            return Err("a life without end".to_owned());
+        }
+        self.network.lock().run_until(self.now);
+        Ok(timer)
+    }
+
+    /// Nothing would ever happen again: the next step of a stop.
+    fn ask_more(&mut self) -> Result<(), String> {
+        let act = match (self.requested, self.forced) {
+            (_, Some(_)) => return Err("forced, and nothing will ever happen".to_owned()),
+            (Some(_), None) => Act::Force,
+            (None, None) => Act::Shutdown,
+        };
+        self.plan.acts.push_front((self.now, act));
+        Ok(())
+    }
+
+    /// One turn: the events, the acts of the host among them, and the end of the batch.
+    fn turn(&mut self) {
+        let mut batch = self.harvest();
+        self.events = batch.len();
+        if self.random.percent(self.plan.manners.shuffled) {
+            self.random.shuffle(&mut batch);
+        }
+        let act_at = self.random.below(batch.len() as u64 + 2) as usize;
+        // The first instant of a turn is now.
+        let mut first = true;
+        for (index, (slot, flags)) in batch.iter().copied().enumerate() {
+            if index == act_at {
+                self.act(&mut first);
+            }
+            let now = if first { self.instant() } else { self.told() };
+            first = false;
+            self.deliver(slot, flags, now);
+        }
+        if act_at >= batch.len() {
+            self.act(&mut first);
+        }
+        self.past.extend(batch.into_iter().take(4));
+        self.ended = first || !self.random.percent(self.plan.manners.skipped);
+        if self.ended {
+            let now = if first { self.instant() } else { self.told() };
+            self.end_turn(now);
+        }
+    }
+
+    fn harvest(&mut self) -> Vec<(u32, Readiness)> {
+        let manners = self.plan.manners;
+        let mut network = self.network.lock();
+        let mut batch = Vec::new();
+        while batch.len() < manners.events
+            && let Some(event) = network.harvest()
+        {
+            batch.push(event);
+        }
+        if std::mem::take(&mut network.listener_edge) && self.intake == Intake::Waiting {
+            self.intake = Intake::Ready;
+        }
+        if self.random.percent(manners.spurious) {
+            let slot = self.random.below(self.plan.clients.len() as u64 + 2) as u32;
+            batch.push((slot, any_flags(&mut self.random)));
+        }
+        if self.random.percent(manners.stale) && !self.past.is_empty() {
+            let old = self.random.below(self.past.len() as u64) as usize;
+            batch.push(self.past.swap_remove(old));
+        }
+        if self.random.percent(manners.repeated) && !batch.is_empty() {
+            batch.push(self.random.pick(&batch));
+        }
+        batch
+    }
+
+    fn deliver(&mut self, slot: u32, flags: Readiness, now: Instant) {
+        let Some(engine) = &mut self.engine else { return };
+        self.network.lock().epoch += 1;
+        let (open, known) = (engine.open(), engine.table.get(slot).is_some());
+        if engine.handle_ready(slot, flags, now) != known {
+            self.network.lock().blame(usize::MAX, "an event was not taken for what it was");
+        }
+        if engine.open() != open {
+            self.network.lock().blame(usize::MAX, "a slot freed by an event");
+        }
+    }
+
+    /// Does what the plan has for now.
+    fn act(&mut self, first: &mut bool) {
+        while let Some((_, act)) = self.plan.acts.front().copied().filter(|(at, _)| *at <= self.now)
+        {
+            self.plan.acts.pop_front();
+            let now = if *first { self.instant() } else { self.told() };
+            *first = false;
+            self.network.lock().tell(|| format!("host: {act:?}"));
+            self.network.lock().epoch += 1;
+            let Some(engine) = &mut self.engine else { return };
+            match act {
+                Act::Shutdown => engine.request(Cause::Requested, now),
+                Act::Force => engine.force(Cause::Requested, now),
+                Act::Drop => {
+                    self.network.lock().dropping = true;
+                    self.engine = None;
+                    return;
+                }
+            }
+            self.requested = self.requested.or(Some(self.now));
+            if act == Act::Force {
+                self.forced = self.forced.or(Some(self.now));
+            }
+            self.close_listener(now);
+        }
+    }
+
+    fn end_turn(&mut self, now: Instant) {
+        let Some(engine) = &mut self.engine else { return };
+        self.network.lock().epoch += 1;
+        engine.advance(now);
+        if engine.phase() < Phase::Draining && self.intake == Intake::Ready {
+            self.accept(ACCEPTS, now);
+        }
+        self.close_listener(now);
+        let Some(engine) = &mut self.engine else { return };
+        self.network.lock().may_free = true;
+        let freed = engine.end_turn(now);
+        self.network.lock().may_free = false;
+        if freed > 0 && self.intake == Intake::Full {
+            self.intake = Intake::Ready;
+        }
+        if self.intake == Intake::Closed {
+            engine.finish(now);
+        }
+    }
+
+    /// Takes clients in, until the queue is empty, the table full, or the bound reached.
+    fn accept(&mut self, most: usize, now: Instant) {
+        let Some(engine) = &mut self.engine else { return };
+        for _ in 0..most {
+            let Some(slot) = engine.vacant() else {
+                self.intake = Intake::Full;
+                return;
+            };
+            let Some(at) = self.network.lock().backlog.pop_front() else {
+                self.intake = Intake::Waiting;
+                return;
+            };
+            let address = self.plan.clients[at].address;
+            let Some(owner) = engine.admit(Some(address)) else {
+                self.network.lock().refuse(at);
+                continue;
+            };
+            self.network.lock().register(at, slot);
+            engine.insert(End::new(&self.network, at), Some((address, 7).into()), owner, now);
+        }
+    }
+
+    fn close_listener(&mut self, now: Instant) {
+        let Some(engine) = &mut self.engine else { return };
+        if engine.phase() < Phase::Draining || self.intake == Intake::Closed {
+            return;
+        }
+        engine.report_mut().connections.backlog_left.get_or_insert(0);
+        if engine.phase() < Phase::Forcing {
+            self.accept(usize::MAX, now);
+        } else {
+            let mut network = self.network.lock();
+            while let Some(at) = network.backlog.pop_front() {
+                network.refuse(at);
+                self.backlog_left += 1;
+            }
+            engine.report_mut().connections.backlog_left = Some(self.backlog_left);
+            self.intake = Intake::Waiting;
+        }
+        if self.intake == Intake::Waiting {
+            self.intake = Intake::Closed;
+            self.network.lock().listening = false;
+        }
+    }
+
+    /// Turns that were called for must get something done.
+    fn count_turn(&mut self, timer: bool) -> Result<(), String> {
+        let progress = self.network.lock().progress;
+        let moved = std::mem::replace(&mut self.last_progress, progress) != progress;
+        if moved || self.events > 0 || !timer {
+            self.idle_turns = 0;
+        } else if self.ended {
+            self.idle_turns += 1;
+        }
+        let most = 12 + 2 * self.plan.clients.len() as u64;
+        if self.idle_turns > most {
+            return Err(format!("{} turns in a row in vain: it spins", self.idle_turns));
+        }
+        Ok(())
+    }
+
+    pub(super) fn budget_end(&self) -> Option<u64> {
+        let budget = self.plan.config.shutdown_timeout?;
+        let budget = u64::try_from(budget.as_micros()).unwrap_or(u64::MAX);
+        self.requested.map(|at| at.saturating_add(budget))
+    }
+
+    /// Whether the server asks for another turn at once.
+    pub(super) fn is_due(&self) -> bool {
+        self.next_deadline().is_some_and(|at| at <= self.instant())
+    }
+}
+
+fn any_flags(random: &mut Random) -> Readiness {
+    let all = [
+        Readiness::READABLE,
+        Readiness::WRITABLE,
+        Readiness::CLOSED,
+        Readiness::ERROR,
+        Readiness::PRIORITY,
+    ];
+    let mut flags = Readiness::NONE;
+    for flag in all {
+        if random.one_in(2) {
+            flags = flags | flag;
+        }
+    }
+    flags
+}

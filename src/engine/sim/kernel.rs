@@ -1,0 +1,235 @@
+//! The system calls at the server's end, and what may go wrong with them.
+
+use std::io;
+
+use super::duplex::text;
+use super::network::Network;
+use crate::engine::phase::Phase;
+
+/// Bytes that one call of the engine may move for one connection, read and written: an echo
+/// through a pipe or by copy, and a discard.
+const CALL_BYTES: u64 = 2 * ((1 << 20) + (256 << 10) + (256 << 10) + (64 << 10));
+/// Calls that one call of the engine may make on one connection without moving a byte.
+const CALL_FAILURES: u32 = 64;
+
+impl Network {
+    /// What every call at the server's end goes through; answers an error that is no fault of the
+    /// peer's.
+    fn enter(&mut self, at: usize, what: &str) -> Option<io::Error> {
+        if self.race_rate > 0 && self.random.one_in(self.race_rate) {
+            self.act(at);
+        }
+        let epoch = self.epoch;
+        let line = &mut self.lines[at];
+        if line.epoch != epoch {
+            (line.epoch, line.epoch_bytes, line.epoch_failures) = (epoch, 0, 0);
+        }
+        if line.closed.is_some() {
+            self.blame(at, &format!("{what} after it was accounted for"));
+        }
+        let error = self.hiccup(at);
+        self.lines[at].hiccuped = error.is_some();
+        if let Some(error) = &error {
+            self.tell(|| format!("line {at}: {what}: {error}"));
+        }
+        error
+    }
+
+    fn hiccup(&mut self, at: usize) -> Option<io::Error> {
+        let line = &mut self.lines[at];
+        if line.interrupts == 0 {
+            if self.hiccup_rate == 0 || line.hiccups_left == 0 {
+                return None;
+            }
+            if !self.random.one_in(self.hiccup_rate) {
+                return None;
+            }
+            line.hiccups_left -= 1;
+            if self.random.one_in(3) {
+                self.progress += 1;
+                let error = self.random.pick(&[libc::ENOBUFS, libc::ENOMEM]);
+                return Some(io::Error::from_raw_os_error(error));
+            }
+            line.interrupts = self.random.size(20) as u32;
+        }
+        let line = &mut self.lines[at];
+        line.interrupts -= 1;
+        self.progress += 1;
+        Some(io::Error::from_raw_os_error(libc::EINTR))
+    }
+
+    fn fail(&mut self, at: usize, error: i32) -> io::Error {
+        let line = &mut self.lines[at];
+        line.epoch_failures += 1;
+        if line.epoch_failures > CALL_FAILURES {
+            self.blame(at, "too many calls in vain");
+        }
+        if error != libc::EAGAIN {
+            self.lines[at].broke = Some(error);
+            self.progress += 1;
+        }
+        self.tell(|| format!("line {at}: error {error}"));
+        io::Error::from_raw_os_error(error)
+    }
+
+    /// Takes up to `most` bytes from the receive queue. Answers how many and where they stand.
+    fn take(&mut self, at: usize, most: u64, what: &str) -> io::Result<(u64, u64)> {
+        if let Some(error) = self.enter(at, what) {
+            return Err(error);
+        }
+        let cutting = self.phase == Phase::Forcing || self.dropping;
+        let line = &mut self.lines[at];
+        if line.held() > 0 && !cutting {
+            self.blame(at, "a read while bytes are owed");
+        }
+        let line = &mut self.lines[at];
+        let mut count = line.duplex.readable(most);
+        if count > 1 && self.race_rate > 0 && self.random.one_in(4) {
+            // The others come in just after this call.
+            count = self.random.size(count);
+        }
+        let line = &mut self.lines[at];
+        if count > 0 {
+            let from = line.start + line.duplex.read;
+            line.duplex.read += count;
+            line.duplex.edge |=
+                count < most && line.duplex.arrived > line.duplex.read && !line.duplex.is_at_mark();
+            if line.fin_at.is_some() {
+                line.late += count;
+            }
+            self.bytes_read += count;
+            self.moved(at, count);
+            self.tell(|| format!("line {at}: {what} gives {count}"));
+            return Ok((count, from));
+        }
+        if let Some(error) = line.duplex.fault.take() {
+            return Err(self.fail(at, error));
+        }
+        if line.duplex.dead || line.duplex.peer_fin {
+            line.duplex.eof_read = true;
+            self.progress += 1;
+            self.tell(|| format!("line {at}: {what} gives the end"));
+            return Ok((0, 0));
+        }
+        Err(self.fail(at, libc::EAGAIN))
+    }
+
+    fn moved(&mut self, at: usize, count: u64) {
+        let now = self.now;
+        let line = &mut self.lines[at];
+        line.last_byte = now;
+        line.epoch_bytes += count;
+        self.progress += count;
+        if line.epoch_bytes > CALL_BYTES {
+            self.blame(at, "more bytes than one call may move");
+        }
+        let delay = self.random.size(self.lines[at].peer.script.pace);
+        self.wake(at, now + delay);
+        self.note_edge(at);
+    }
+
+    pub(super) fn read(&mut self, at: usize, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            self.blame(at, "a read into nothing");
+        }
+        let (count, from) = self.take(at, buffer.len() as u64, "read")?;
+        let count = count as usize;
+        buffer[..count].copy_from_slice(text(from, count));
+        Ok(count)
+    }
+
+    /// Room for `size` bytes: how many the send queue takes.
+    fn give(&mut self, at: usize, size: u64, what: &str) -> io::Result<u64> {
+        if let Some(error) = self.enter(at, what) {
+            return Err(error);
+        }
+        let line = &mut self.lines[at];
+        if line.fin_at.is_some() || size == 0 || line.duplex.written + size > line.duplex.read {
+            self.blame(at, &format!("{what} of {size} bytes, after the FIN or beyond the input"));
+        }
+        let line = &mut self.lines[at];
+        if line.duplex.dead {
+            let error = line.duplex.fault.take().unwrap_or(libc::EPIPE);
+            return Err(self.fail(at, error));
+        }
+        let mut count = size.min(line.duplex.send_room());
+        if count > 0 && self.race_rate > 0 && self.random.one_in(4) {
+            count = if self.random.one_in(4) { 0 } else { self.random.size(count) };
+        }
+        let line = &mut self.lines[at];
+        line.duplex.starved |= count < size;
+        line.duplex.written += count;
+        self.bytes_written += count;
+        if count == 0 {
+            let now = self.now;
+            self.wake(at, now + 1);
+            return Err(self.fail(at, libc::EAGAIN));
+        }
+        self.moved(at, count);
+        self.tell(|| format!("line {at}: {what} of {size} takes {count}"));
+        Ok(count)
+    }
+
+    pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<usize> {
+        let line = &self.lines[at];
+        if bytes != text(line.start + line.duplex.written, bytes.len()) {
+            self.blame(at, "bytes that the peer did not send");
+        }
+        self.give(at, bytes.len() as u64, "write").map(|count| count as usize)
+    }
+
+    pub(super) fn fill(&mut self, at: usize, most: usize) -> io::Result<(u64, u64)> {
+        if self.random.one_in(8) {
+            let error = self.random.pick(&[libc::EINVAL, libc::EINTR, libc::EAGAIN, libc::ENOMEM]);
+            return Err(io::Error::from_raw_os_error(error));
+        }
+        let mut most = most as u64;
+        if self.random.one_in(3) {
+            most = self.random.size(most);
+        }
+        self.take(at, most, "fill")
+    }
+
+    pub(super) fn drain(&mut self, at: usize, most: u64, from: u64) -> io::Result<u64> {
+        let line = &self.lines[at];
+        if line.start + line.duplex.written != from {
+            self.blame(at, "a pipe with bytes of another place");
+        }
+        let most = if self.random.one_in(3) { self.random.size(most) } else { most };
+        self.give(at, most, "drain")
+    }
+
+    pub(super) fn shut(&mut self, at: usize) -> io::Result<()> {
+        if let Some(wrong) = self.judge_fin(at) {
+            self.blame(at, wrong);
+        }
+        let now = self.now;
+        let line = &mut self.lines[at];
+        if line.duplex.dead {
+            return Err(self.fail(at, libc::ENOTCONN));
+        }
+        line.duplex.fin = true;
+        line.fin_at = Some(now);
+        self.progress += 1;
+        self.tell(|| format!("line {at}: FIN"));
+        let delay = self.random.size(self.lines[at].peer.script.pace);
+        self.wake(at, now + delay);
+        Ok(())
+    }
+
+    pub(super) fn drop_end(&mut self, at: usize) {
+        if !self.may_free && !self.dropping {
+            self.blame(at, "a slot freed before the end of the turn");
+        }
+        let now = self.now;
+        let line = &mut self.lines[at];
+        if line.is_open && line.closed.is_none() {
+            self.blame(at, "freed without an account");
+        }
+        let line = &mut self.lines[at];
+        line.unread = line.duplex.arrived - line.duplex.read;
+        line.duplex.close();
+        self.tell(|| format!("line {at}: closed, {} unread", self.lines[at].unread));
+        self.wake(at, now + 1);
+    }
+}

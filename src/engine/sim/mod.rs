@@ -1,0 +1,99 @@
+//! Whole lives of a server, replayed in memory from one number.
+//!
+//! The production engine runs over a simulated network (`duplex`: two kernels' view of one
+//! connection; `peer`: the client; `line`: both; `network`: all of them, their time and chance;
+//! `kernel`: the system calls; `end`: the engine's stream), driven by a simulated host (`host`)
+//! by a plan (`plan`). `account` and `check` compare what the engine says with what happened.
+//!
+//! `NETGRACE_SEED=n cargo test --lib engine::sim -- --nocapture` replays one life and prints it;
+//! `NETGRACE_SEEDS=n` sets how many are tried.
+#![expect(
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a simulation stops at the first overflow, and that is what it is for"
+)]
+
+mod account;
+mod check;
+mod duplex;
+mod end;
+mod host;
+mod kernel;
+mod line;
+mod network;
+mod peer;
+mod plan;
+mod random;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use self::host::Host;
+use self::network::Network;
+
+/// Lives tried by default.
+const SEEDS: u64 = 10_000;
+
+/// The network as the engine's streams, its observer and the host hold it.
+#[derive(Clone, Debug)]
+struct Shared(Arc<Mutex<Network>>);
+
+impl Shared {
+    fn new(network: Network) -> Self {
+        Self(Arc::new(Mutex::new(network)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Network> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+fn live(seed: u64, trace: bool) -> Result<(), String> {
+    let life = AssertUnwindSafe(|| Host::new(seed, trace).run());
+    catch_unwind(life).unwrap_or_else(|_| Err("the engine panicked".to_owned()))
+}
+
+fn report(seed: u64, wrong: &str) -> ! {
+    panic!(
+        "seed {seed}: {wrong}\nreplay: NETGRACE_SEED={seed} cargo test --lib engine::sim -- \
+         --nocapture"
+    )
+}
+
+#[test]
+fn every_life_keeps_every_law() {
+    if let Some(seed) = number("NETGRACE_SEED") {
+        if let Err(wrong) = live(seed, true) {
+            report(seed, &wrong);
+        }
+        return;
+    }
+    let seeds = number("NETGRACE_SEEDS").unwrap_or(SEEDS);
+    let next = AtomicU64::new(0);
+    let failure = Mutex::new(None);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while failure.lock().unwrap().is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds {
+                        return;
+                    }
+                    if let Err(wrong) = live(seed, false) {
+                        *failure.lock().unwrap() = Some((seed, wrong));
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, wrong)) = failure.into_inner().unwrap() {
+        report(seed, &wrong);
+    }
+}

@@ -1,0 +1,186 @@
+//! All connections of one life, their time and their chance: what a poll of them reports.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use super::line::{Line, Times};
+use super::random::Random;
+use crate::config::Config;
+use crate::engine::phase::Phase;
+use crate::token::Readiness;
+
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) lines: Vec<Line>,
+    pub(super) random: Random,
+    pub(super) times: Times,
+    pub(super) now: u64,
+    wakes: BinaryHeap<Reverse<(u64, usize)>>,
+    /// What a poll would report, in order.
+    pub(super) ready: VecDeque<usize>,
+    /// Lines by the number that the engine gave them, from 1.
+    pub(super) numbers: Vec<usize>,
+    /// The line that the host is inserting.
+    pub(super) inserting: Option<usize>,
+    /// Clients in the listener's queue; whether the poll has that to report.
+    pub(super) backlog: VecDeque<usize>,
+    pub(super) listener_edge: bool,
+    pub(super) listening: bool,
+    pub(super) phase: Phase,
+    pub(super) draining_since: Option<u64>,
+    /// The engine is being dropped: everything is cut.
+    pub(super) dropping: bool,
+    /// Slots may be freed now.
+    pub(super) may_free: bool,
+    pub(super) bytes_read: u64,
+    pub(super) bytes_written: u64,
+    pub(super) closed_count: u64,
+    /// Everything that is progress: bytes, closes, errors and ends that were read.
+    pub(super) progress: u64,
+    /// Counts the calls of the engine.
+    pub(super) epoch: u64,
+    pub(super) pipes: u64,
+    /// One call in so many goes wrong for no fault of the peer's; 0: none.
+    pub(super) hiccup_rate: u64,
+    /// One call in so many finds that the peer has just acted; 0: none.
+    pub(super) race_rate: u64,
+    pub(super) trace: bool,
+    /// The first law that was broken.
+    pub(super) broken: Option<String>,
+}
+
+impl Network {
+    pub(super) fn new(random: Random, config: &Config, trace: bool) -> Self {
+        Self {
+            lines: Vec::new(),
+            random,
+            times: Times::new(config),
+            now: 0,
+            wakes: BinaryHeap::new(),
+            ready: VecDeque::new(),
+            numbers: Vec::new(),
+            inserting: None,
+            backlog: VecDeque::new(),
+            listener_edge: false,
+            listening: true,
+            phase: Phase::Running,
+            draining_since: None,
+            dropping: false,
+            may_free: false,
+            bytes_read: 0,
+            bytes_written: 0,
+            closed_count: 0,
+            progress: 0,
+            epoch: 1,
+            pipes: 0,
+            hiccup_rate: 0,
+            race_rate: 0,
+            trace,
+            broken: None,
+        }
+    }
+
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{:>12} us  {}", self.now, what());
+        }
+    }
+
+    pub(super) fn blame(&mut self, at: usize, what: &str) {
+        self.tell(|| format!("line {at}: BROKEN: {what}"));
+        if self.broken.is_none() {
+            self.broken = Some(format!("line {at}: {what}\n{:#?}", self.lines.get(at)));
+        }
+    }
+
+    /// When something happens next without the server.
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        self.wakes.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn wake(&mut self, at: usize, when: u64) {
+        let line = &mut self.lines[at];
+        if line.wake.is_none_or(|wake| wake > when) {
+            line.wake = Some(when);
+            self.wakes.push(Reverse((when, at)));
+        }
+    }
+
+    /// Lets everything happen that is due at `now`.
+    pub(super) fn run_until(&mut self, now: u64) {
+        while let Some(Reverse((when, at))) = self.wakes.peek().copied()
+            && when <= now
+        {
+            self.wakes.pop();
+            if self.lines[at].wake != Some(when) {
+                continue;
+            }
+            self.lines[at].wake = None;
+            self.now = self.now.max(when);
+            if !std::mem::replace(&mut self.lines[at].has_knocked, true) {
+                self.knock(at);
+            }
+            self.act(at);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// A client's handshake is complete, if there is somebody to shake hands with.
+    fn knock(&mut self, at: usize) {
+        if self.listening {
+            self.tell(|| format!("line {at}: connects, {:?}", self.lines[at].peer.script));
+            self.backlog.push_back(at);
+            self.listener_edge = true;
+        } else {
+            self.lines[at].duplex.refuse();
+        }
+    }
+
+    /// The host closes a client that it does not take in.
+    pub(super) fn refuse(&mut self, at: usize) {
+        self.lines[at].duplex.close();
+        self.wake(at, self.now + 1);
+    }
+
+    /// The host takes a client in, under a slot's token: the poll reports how it stands.
+    pub(super) fn register(&mut self, at: usize, slot: u32) {
+        self.tell(|| format!("line {at}: accepted into slot {slot}"));
+        self.inserting = Some(at);
+        let line = &mut self.lines[at];
+        line.slot = Some(slot);
+        line.duplex.edge = true;
+        self.note_edge(at);
+    }
+
+    pub(super) fn act(&mut self, at: usize) {
+        let now = self.now;
+        let line = &mut self.lines[at];
+        if let Some(next) = line.peer.act(&mut line.duplex, now) {
+            self.wake(at, next.max(now + 1));
+        }
+        self.note_edge(at);
+    }
+
+    /// Puts a line with an edge among those that the poll reports.
+    pub(super) fn note_edge(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        let registered = line.slot.is_some() && !line.duplex.dropped;
+        if line.duplex.edge && registered && !line.queued {
+            line.queued = true;
+            self.ready.push_back(at);
+        }
+    }
+
+    /// What the next poll reports of one connection.
+    pub(super) fn harvest(&mut self) -> Option<(u32, Readiness)> {
+        while let Some(at) = self.ready.pop_front() {
+            let line = &mut self.lines[at];
+            line.queued = false;
+            let Some(slot) = line.slot.filter(|_| !line.duplex.dropped) else { continue };
+            let flags = line.duplex.harvest();
+            self.tell(|| format!("line {at}: slot {slot} is {flags:?}"));
+            return Some((slot, flags));
+        }
+        None
+    }
+}

@@ -1,0 +1,173 @@
+//! The far end of a connection: a client by a script.
+
+use super::duplex::Duplex;
+
+/// What a peer does once it has sent everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Stays, silent.
+    Stay,
+    /// FIN in the same instant as the last bytes.
+    HalfCloseAtOnce,
+    /// FIN once everything came back.
+    HalfClose,
+    /// Closes both ways once everything came back.
+    Close,
+}
+
+/// What a peer does about the server's FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Closes after so many microseconds.
+    CloseAfter(u64),
+    /// Sends no more, and does not close.
+    Never,
+    /// Goes on sending.
+    Talk,
+}
+
+/// Times are in microseconds.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    /// Bytes to send altogether, and at a time.
+    pub(super) total: u64,
+    pub(super) chunk: u64,
+    /// Bytes that may be under way without having come back.
+    pub(super) window: u64,
+    /// Bytes to read at a time; 0: it never reads.
+    pub(super) gulp: u64,
+    /// Time between two acts, and the time from which it sends no more.
+    pub(super) pace: u64,
+    pub(super) until: u64,
+    pub(super) ending: Ending,
+    pub(super) answer: Answer,
+    /// Sends an RST at this time.
+    pub(super) reset_at: Option<u64>,
+    /// The network loses it at this time, with this error.
+    pub(super) vanish_at: Option<(u64, i32)>,
+    /// Sends urgent data once so much is sent.
+    pub(super) urgent_at: Option<u64>,
+}
+
+/// How a connection ended in the eyes of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Saw {
+    /// A FIN after the last byte.
+    Fin,
+    Reset,
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) script: Script,
+    pub(super) saw: Option<Saw>,
+    close_at: Option<u64>,
+    /// When it can act again.
+    free_at: u64,
+    gone: bool,
+}
+
+impl Peer {
+    pub(super) fn new(script: Script) -> Self {
+        Self { script, saw: None, close_at: None, free_at: 0, gone: false }
+    }
+
+    /// Reads everything and breaks nothing.
+    pub(super) fn is_healthy(&self) -> bool {
+        let script = &self.script;
+        script.gulp > 0 && script.reset_at.is_none() && script.vanish_at.is_none()
+    }
+
+    /// Does what is to be done now. Answers when to be asked again, if not by a packet.
+    pub(super) fn act(&mut self, line: &mut Duplex, now: u64) -> Option<u64> {
+        line.deliver();
+        if self.gone || self.break_off(line, now) {
+            return None;
+        }
+        if self.free_at > now {
+            return self.next(line, now);
+        }
+        self.free_at = now.saturating_add(self.script.pace);
+        self.take(line, now);
+        if self.close_at.is_some_and(|at| at <= now) {
+            line.close_peer();
+            self.gone = true;
+            return None;
+        }
+        if !self.gone {
+            self.send(line, now);
+        }
+        line.deliver();
+        self.next(line, now)
+    }
+
+    fn break_off(&mut self, line: &mut Duplex, now: u64) -> bool {
+        let reset = self.script.reset_at.filter(|at| *at <= now).map(|_| libc::ECONNRESET);
+        let lost = self.script.vanish_at.filter(|(at, _)| *at <= now).map(|(_, error)| error);
+        if let Some(error) = reset.or(lost) {
+            line.fail(error);
+            self.gone = true;
+        }
+        self.gone
+    }
+
+    fn take(&mut self, line: &mut Duplex, now: u64) {
+        line.received += (line.delivered - line.received).min(self.script.gulp);
+        let all = line.received == line.delivered;
+        if line.cut && (all || self.script.gulp == 0) {
+            self.saw = self.saw.or(Some(Saw::Reset));
+            self.gone = true;
+        } else if line.fin_arrived && all && self.script.gulp > 0 && self.saw.is_none() {
+            self.saw = Some(Saw::Fin);
+            if let Answer::CloseAfter(time) = self.script.answer {
+                self.close_at = Some(now.saturating_add(time));
+            }
+        }
+    }
+
+    fn may_send(&self, line: &Duplex, now: u64) -> u64 {
+        let muted = self.saw.is_some() && self.script.answer != Answer::Talk;
+        if line.peer_fin || line.dead || line.cut || muted || now >= self.script.until {
+            return 0;
+        }
+        let window = self.script.window.saturating_sub(line.arrived - line.received);
+        let left = self.script.total - line.arrived;
+        window.min(left).min(self.script.chunk).min(line.recv_room())
+    }
+
+    fn send(&mut self, line: &mut Duplex, now: u64) {
+        let count = self.may_send(line, now);
+        if count > 0 {
+            line.arrive(count);
+        }
+        if self.script.urgent_at.is_some_and(|at| at <= line.arrived) && !line.dropped {
+            self.script.urgent_at = None;
+            line.arrive_urgent();
+        }
+        if line.arrived < self.script.total || line.peer_fin || line.dropped {
+            return;
+        }
+        let back = line.received == line.arrived || self.script.gulp == 0;
+        match self.script.ending {
+            Ending::HalfCloseAtOnce => line.arrive_fin(),
+            Ending::HalfClose if back => line.arrive_fin(),
+            Ending::Close if back => {
+                line.close_peer();
+                self.gone = true;
+            }
+            Ending::Stay | Ending::HalfClose | Ending::Close => {}
+        }
+    }
+
+    fn next(&self, line: &Duplex, now: u64) -> Option<u64> {
+        if self.gone {
+            return None;
+        }
+        let busy = self.script.gulp > 0 && line.received < line.delivered;
+        let ending = self.script.gulp > 0 && line.fin_arrived && self.saw.is_none();
+        let soon =
+            (busy || ending || line.cut || self.may_send(line, now) > 0).then_some(self.free_at);
+        let lost = self.script.vanish_at.map(|(at, _)| at);
+        [soon, self.close_at, self.script.reset_at, lost].into_iter().flatten().min()
+    }
+}

@@ -1,0 +1,227 @@
+//! What one seed stands for: a configuration, the clients, the acts of the host.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::duplex::Sizes;
+use super::peer::{Answer, Ending, Script};
+use super::random::Random;
+use crate::config::{Config, Drain};
+
+/// What a host does to its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    Shutdown,
+    Force,
+    /// Drops the server.
+    Drop,
+}
+
+/// One client to come.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    pub(super) at: u64,
+    pub(super) address: IpAddr,
+    pub(super) sizes: Sizes,
+    pub(super) script: Script,
+    pub(super) start: u64,
+    pub(super) hiccups: u32,
+}
+
+/// How badly a host treats its server; each a chance in percent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manners {
+    pub(super) spurious: u64,
+    pub(super) stale: u64,
+    pub(super) repeated: u64,
+    pub(super) shuffled: u64,
+    pub(super) skipped: u64,
+    pub(super) late: u64,
+    pub(super) old_clock: u64,
+    /// Events taken from the poll at a time.
+    pub(super) events: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) config: Config,
+    pub(super) capacity: usize,
+    pub(super) clients: Vec<Client>,
+    /// By time.
+    pub(super) acts: VecDeque<(u64, Act)>,
+    pub(super) manners: Manners,
+    pub(super) hiccup_rate: u64,
+    pub(super) race_rate: u64,
+    /// The span in which clients come and act, in microseconds.
+    pub(super) span: u64,
+}
+
+fn millis(time: u64) -> Duration {
+    Duration::from_millis(time)
+}
+
+impl Plan {
+    pub(super) fn new(random: &mut Random) -> Self {
+        let grace = random.pick(&[0, 1, 2, 5, 20, 200]);
+        let span = 1000 * random.between(1, 8) * grace.max(random.size(16));
+        let count = match random.below(200) {
+            0 => random.between(200, 600),
+            1..30 => random.between(13, 60),
+            _ => random.between(1, 12),
+        };
+        let config = config(random, grace, span);
+        let capacity = match random.below(4) {
+            0 => random.between(1, count),
+            1 => count,
+            _ => 1024,
+        };
+        // A crowd would take long if each of them had much to say.
+        let bulk = count <= 12 && random.one_in(8);
+        let most = match count {
+            13.. => 4 << 10,
+            _ if bulk => 4 << 20,
+            _ => random.pick(&[256, 8 << 10, 64 << 10]),
+        };
+        let storm = random.percent(40);
+        let homes = random.between(1, count);
+        let clients = (0..count)
+            .map(|_| Client {
+                at: if storm { 0 } else { random.below(span) },
+                address: home(random.below(homes)),
+                sizes: sizes(random, most, bulk),
+                script: script(random, most, span),
+                start: random.below(1 << 32),
+                hiccups: random.below(12) as u32,
+            })
+            .collect();
+        let rude = random.percent(50);
+        Self {
+            config,
+            capacity: capacity as usize,
+            clients,
+            acts: acts(random, span),
+            manners: manners(random, rude),
+            hiccup_rate: random.pick(&[0, 0, 4, 30]),
+            race_rate: random.pick(&[0, 0, 3, 20]),
+            span,
+        }
+    }
+}
+
+fn config(random: &mut Random, grace: u64, span: u64) -> Config {
+    let span = span / 1000;
+    let budget = match random.below(10) {
+        0 => None,
+        1 => Some(Duration::ZERO),
+        2..5 => Some(millis(random.between(1, span + 1))),
+        _ => Some(millis(20 * span)),
+    };
+    let lame_duck = match budget {
+        Some(budget) if random.percent(30) => budget / random.pick(&[2, 4, 10]),
+        None if random.percent(30) => millis(random.below(span + 1)),
+        _ => Duration::ZERO,
+    };
+    Config {
+        drain: random.pick(&[Drain::Idle, Drain::Flush, Drain::Peer]),
+        idle_grace: millis(grace),
+        linger: millis(random.pick(&[0, 1, span / 2, span, 4 * span])),
+        idle_timeout: random.percent(35).then(|| millis(random.between(0, 2 * span))),
+        shutdown_timeout: budget,
+        lame_duck,
+        max_per_ip: random.percent(20).then(|| random.between(1, 4) as usize),
+        max_held: random.percent(25).then(|| (64 << 10) + random.size(256 << 10) as usize),
+        ..Config::default()
+    }
+}
+
+fn home(number: u64) -> IpAddr {
+    Ipv4Addr::new(127, 0, (number >> 8) as u8, number as u8).into()
+}
+
+fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
+    let mut one = || match random.below(3) {
+        _ if bulk => most / random.between(1, 40),
+        0 => random.size(64),
+        1 => random.size(4 << 10),
+        _ => random.size(most.max(4 << 10)),
+    };
+    Sizes { recv: one(), send: one(), peer: one() }
+}
+
+fn script(random: &mut Random, most: u64, span: u64) -> Script {
+    let total = match random.below(12) {
+        0 => 0,
+        1 => u64::MAX >> 1,
+        _ => random.size(most),
+    };
+    let chunk = random.size(most.min(total.max(1)));
+    let window = match random.below(3) {
+        0 => chunk,
+        1 => random.size(most),
+        _ => u64::MAX,
+    };
+    let gulp = match random.below(10) {
+        0 => 0,
+        1 | 2 => random.size((most / 64).max(64)),
+        _ => most,
+    };
+    Script {
+        total,
+        chunk,
+        window,
+        gulp,
+        pace: span / random.between(4, 60) + 1,
+        until: random.between(1, 5) * span,
+        ending: random.pick(&[
+            Ending::Stay,
+            Ending::Stay,
+            Ending::HalfCloseAtOnce,
+            Ending::HalfClose,
+            Ending::Close,
+        ]),
+        answer: match random.below(6) {
+            0 => Answer::Never,
+            1 => Answer::Talk,
+            2 => Answer::CloseAfter(random.below(2 * span)),
+            _ => Answer::CloseAfter(0),
+        },
+        reset_at: random.percent(10).then(|| random.below(2 * span)),
+        vanish_at: random
+            .percent(5)
+            .then(|| (random.below(2 * span), random.pick(&[libc::ETIMEDOUT, libc::EHOSTUNREACH]))),
+        urgent_at: random.percent(10).then(|| random.below(total.clamp(1, most))),
+    }
+}
+
+fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
+    let mut acts = Vec::new();
+    if random.percent(90) {
+        let first = random.below(span + span / 2);
+        acts.push((first, if random.one_in(10) { Act::Force } else { Act::Shutdown }));
+        while random.one_in(3) {
+            let act = if random.one_in(20) { Act::Drop } else { Act::Shutdown };
+            let act = if random.percent(40) { Act::Force } else { act };
+            acts.push((first + random.below(2 * span), act));
+        }
+    }
+    if random.one_in(40) {
+        acts.push((random.below(span), Act::Drop));
+    }
+    acts.sort_by_key(|(at, _)| *at);
+    acts.into()
+}
+
+fn manners(random: &mut Random, rude: bool) -> Manners {
+    let mut chance = |most: u64| if rude { random.below(most) } else { 0 };
+    Manners {
+        spurious: chance(40),
+        stale: chance(40),
+        repeated: chance(30),
+        shuffled: chance(100),
+        skipped: chance(30),
+        late: chance(20),
+        old_clock: chance(30),
+        events: random.pick(&[1, 3, 64, 1024]),
+    }
+}

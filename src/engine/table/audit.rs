@@ -1,0 +1,38 @@
+//! Whether the lists and the slots of a table agree.
+
+use super::Table;
+use crate::engine::connection::Connection;
+use crate::engine::echo::Place;
+use crate::engine::stream::Stream;
+
+impl<S: Stream> Table<S> {
+    /// What of the lists contradicts the slots.
+    pub(in crate::engine) fn audit(&mut self) -> Result<(), String> {
+        let mut listed: usize = 0;
+        for place in [Place::Even, Place::Odd, Place::Stuck, Place::Lingering, Place::Closed] {
+            for at in self.lists.of(place).audit(&mut self.slots)? {
+                let actual = self.get(at).map(Connection::place);
+                if actual != Some(place) {
+                    return Err(format!("slot {at}: on the list {place:?}, in truth {actual:?}"));
+                }
+                listed = listed.saturating_add(1);
+            }
+        }
+        let ready = self.ready.audit(&mut self.slots)?;
+        let paused = self.paused.audit(&mut self.slots)?;
+        let mut waiting: usize = 0;
+        for (at, slot) in &self.slots {
+            let at = u32::try_from(at).unwrap();
+            let (is_ready, is_paused) = (ready.contains(&at), paused.contains(&at));
+            let closed = slot.connection.place() == Place::Closed;
+            if slot.connection.is_paused() != is_paused || (closed && (is_ready || is_paused)) {
+                return Err(format!("slot {at}: ready {is_ready}, paused {is_paused}"));
+            }
+            waiting = waiting.saturating_add(slot.waiting.is_linked().into());
+        }
+        if listed != self.slots.len() || waiting != ready.len().saturating_add(paused.len()) {
+            return Err(format!("{listed} of {} slots are on lists", self.slots.len()));
+        }
+        Ok(())
+    }
+}

@@ -98,21 +98,15 @@ impl Acceptor {
         self.iter_mut().for_each(Listener::disown);
     }
 
-    pub(crate) fn register(&mut self, registry: &Registry, tokens: TokenRange) -> io::Result<()> {
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
-            if let (Some(listener), Some(token)) = (listener, tokens.token(index)) {
-                listener.register(registry, token)?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(crate) fn deregister(&mut self, registry: &Registry) {
-        for listener in self.iter_mut() {
-            if let Err(error) = listener.deregister(registry) {
-                warn!("deregister the listener on {}: {error}", listener.name());
-            }
-        }
+    /// Calls `act` for each listener that belongs on the poll, until it fails. Once the stop closes
+    /// them none does.
+    pub(crate) fn for_each_registered(
+        &mut self,
+        mut act: impl FnMut(usize, &mut Listener) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let listeners = if self.closing { &mut [] } else { self.listeners.as_mut_slice() };
+        let mut found = listeners.iter_mut().enumerate();
+        found.try_for_each(|(at, listener)| listener.as_mut().map_or(Ok(()), |it| act(at, it)))
     }
 
     /// An event of the listener at `index`. Answers whether there is such a token.
@@ -154,7 +148,7 @@ impl Acceptor {
                     Look::Dead(error) => {
                         died = Some(format!("{}: {error}", listener.name()));
                         error!("the listener on {} failed: {error}", listener.name());
-                        self.deregister_one(&mut listener, registry);
+                        deregister(&mut listener, registry);
                         continue;
                     }
                 }
@@ -167,23 +161,29 @@ impl Acceptor {
     }
 
     /// Ends the listeners: deregisters them, takes in who is waiting, and closes them; what cannot
-    /// be taken in yet stays for another call. Under force it is counted and let go.
+    /// be taken in yet stays for another call. Under force it is counted and let go. Without
+    /// tokens they are on no poll, and only force may end them.
     pub(crate) fn close(
         &mut self,
         engine: &mut Engine<Socket>,
         registry: &Registry,
-        tokens: TokenRange,
+        tokens: Option<TokenRange>,
         now: Instant,
     ) {
         if !self.closing {
-            self.closing = true;
             engine.report_mut().connections.backlog_left = Some(0);
-            for listener in self.iter_mut().filter(|listener| listener.is_owned()) {
-                listener.shut_gate();
-                listener.proceed();
+            for listener in self.listeners.iter_mut().flatten() {
+                if listener.is_owned() {
+                    listener.shut_gate();
+                    listener.proceed();
+                }
+                if tokens.is_some() {
+                    deregister(listener, registry);
+                }
             }
-            self.deregister(registry);
+            self.closing = true;
         }
+        let tokens = tokens.unwrap_or(TokenRange::new(0, 0));
         let forcing = engine.phase() >= Phase::Forcing;
         for index in 0..self.listeners.len() {
             let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
@@ -344,10 +344,10 @@ impl Acceptor {
             );
         }
     }
+}
 
-    fn deregister_one(&self, listener: &mut Listener, registry: &Registry) {
-        if let Err(error) = listener.deregister(registry) {
-            warn!("deregister the listener on {}: {error}", listener.name());
-        }
+fn deregister(listener: &mut Listener, registry: &Registry) {
+    if let Err(error) = listener.deregister(registry) {
+        warn!("deregister the listener on {}: {error}", listener.name());
     }
 }

@@ -1,5 +1,7 @@
 //! The server as a guest of somebody's poll: the engine and the listeners on a caller's registry.
 
+mod registration;
+
 use mio::event::Event;
 use mio::{Registry, Token, Waker};
 use std::fmt;
@@ -10,13 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::acceptor::Acceptor;
-use crate::config::{Config, MAX_CONNECTIONS};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::earlier;
 use crate::engine::observer::Observer;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::handle::{Request, RequestCell, ShutdownHandle};
 use crate::listener::Listener;
 use crate::socket::Socket;
@@ -24,17 +26,27 @@ use crate::token::{Readiness, TokenRange};
 
 /// An echo server that lives in a poll of its host's.
 ///
-/// The host owns the `Poll`, its `Waker`, the clock and the tokens. It tells the server of events
-/// ([`handle_event`](Self::handle_event)), ends each batch with
-/// [`end_turn`](Self::end_turn), and sleeps no longer than
-/// [`next_deadline`](Self::next_deadline). After [`register`](Self::register) no call fails.
+/// The host owns the `Poll`, its `Waker`, the clock and the tokens. Its loop ends a turn
+/// ([`end_turn`](Self::end_turn)), sleeps no longer than until
+/// [`next_deadline`](Self::next_deadline), and tells of each event
+/// ([`handle_event`](Self::handle_event)); the front page of the crate shows one. After
+/// [`register`](Self::register) no call of it fails.
 ///
-/// Late, repeated, reordered and stale events do no harm: only what a system call answers changes
-/// anything. A skipped `end_turn` delays new clients, deadlines and the freeing of slots to the
-/// next one. An instant that lies before one given earlier counts as that one.
+/// Every call takes the registry of `register`, or a clone of it, and the time as `now`. With
+/// another registry clients would be put where their events do not reach the server. An instant
+/// that lies before one given earlier counts as that one.
 ///
-/// Dropping a server with live connections does what force does, without waiting: one write, one
-/// bounded discard, close. The poll may be dropped before or after it.
+/// Late, repeated, reordered, stale and invented events do no harm: only what a system call
+/// answers changes anything. A skipped `end_turn` delays new clients, deadlines, requests and the
+/// freeing of slots to the next one, and loses nothing. No deadline closes a connection without a
+/// look at what its peer sent meanwhile, however late the host comes.
+///
+/// Dropping a server with live connections does what force does, without waiting: for each, one
+/// write, one bounded discard, close or reset. It never blocks and leaves no descriptor. The poll,
+/// the handles and the server may be dropped in any order.
+///
+/// It owns one read buffer of 64 KiB, and for each connection a slot of 56 bytes (on 64-bit
+/// systems) and what its peer does not take of the echo, at most 64 KiB.
 pub struct Server {
     engine: Engine<Socket>,
     acceptor: Acceptor,
@@ -57,8 +69,8 @@ impl Server {
         Ok(server)
     }
 
-    /// Takes over a listening socket that others may hold too: its options stay as they are, and
-    /// at a stop its queue is left to its owner.
+    /// Takes over a listening socket that others may hold too: it becomes non-blocking and closed
+    /// on exec, its other options stay as they are, and at a stop its queue is left to its owner.
     ///
     /// # Errors
     /// As [`bind`](Self::bind); [`ErrorKind::Bind`] also for a socket that does not listen.
@@ -125,15 +137,6 @@ impl Server {
         self.acceptor.add(listener);
     }
 
-    fn check_unregistered(&self, attempt: &str) -> Result<(), Error> {
-        match self.tokens {
-            None => Ok(()),
-            Some(_) => {
-                Err(Error::new(ErrorKind::Register, format!("{attempt}: already registered")))
-            }
-        }
-    }
-
     /// The first internet address it listens on, port 0 resolved; the unspecified address with
     /// port 0 if there is none. Stays known after the stop.
     #[must_use]
@@ -158,75 +161,25 @@ impl Server {
         self.acceptor.disown();
     }
 
-    /// Follows the server's life from now on.
+    /// Has an observer follow the server's life from now on, in place of one given earlier. At
+    /// any time; connections that are open already are told of when they close.
     pub fn observe(&mut self, observer: impl Observer + Send + 'static) {
         self.engine.observe(Box::new(observer));
     }
 
-    /// Registers the listeners with a poll. `tokens` is what the server may take: one for each
-    /// listener, the rest for connections, of which there are then no more than that. Reserves
-    /// the slots, 56 bytes each on 64-bit systems, whose memory is used only as they fill.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TokenRange`] if the range is too small for the listeners and one connection,
-    /// for `max_connections`, or for the connections that are already open;
-    /// [`ErrorKind::Register`] if it is registered already or the poll refuses.
-    pub fn register(&mut self, registry: &Registry, tokens: TokenRange) -> Result<(), Error> {
-        self.check_unregistered("register the server")?;
-        tokens.check()?;
-        let room = tokens.len().saturating_sub(self.acceptor.tokens());
-        let wanted = self.config.max_connections.unwrap_or_else(|| room.min(MAX_CONNECTIONS));
-        if wanted == 0 || wanted > room || self.engine.slots() > wanted {
-            return Err(Error::new(
-                ErrorKind::TokenRange,
-                format!(
-                    "token range of {}: {} listeners and {} connections do not fit",
-                    tokens.len(),
-                    self.acceptor.tokens(),
-                    wanted.max(self.engine.slots()).max(1)
-                ),
-            ));
-        }
-        let fail = |error| Error::io(ErrorKind::Register, "register with the poll", error);
-        self.engine.reserve(wanted);
-        self.acceptor.register(registry, tokens).map_err(fail)?;
-        let first = self.acceptor.tokens();
-        self.engine
-            .for_each_stream(|at, socket| match tokens.token(first.saturating_add(at)) {
-                Some(token) => socket.register(registry, token),
-                None => Ok(()),
-            })
-            .map_err(fail)?;
-        self.tokens = Some(tokens);
-        Ok(())
-    }
-
-    /// Takes every socket of the server off the poll, so that it can be
-    /// [`register`](Self::register)ed with another one, or with other tokens. Connections stay
-    /// open; nothing is served in between. Does nothing when it is not registered.
-    pub fn deregister(&mut self, registry: &Registry) {
-        if self.tokens.take().is_none() {
-            return;
-        }
-        self.acceptor.deregister(registry);
-        let result = self.engine.for_each_stream(|_, socket| {
-            if let Err(error) = socket.deregister(registry) {
-                log::debug!("deregister a connection: {error}");
-            }
-            Ok(())
-        });
-        debug_assert!(result.is_ok());
-    }
-
     /// Takes an event. Answers `false`, having touched nothing, when its token is none of the
-    /// server's. Reads and writes at most 256 KiB; may change
-    /// [`next_deadline`](Self::next_deadline).
+    /// server's, or the server is not registered; the event then is somebody else's.
+    ///
+    /// For each event of a batch, in any order. Reads and writes at most 256 KiB, in system calls
+    /// that do not block; what that cuts short goes on in `end_turn`. Accepts nobody and frees no
+    /// slot. May change [`next_deadline`](Self::next_deadline).
     pub fn handle_event(&mut self, _registry: &Registry, event: &Event, now: Instant) -> bool {
         self.handle_ready(event.token(), Readiness::from(event), now)
     }
 
     /// The same as [`handle_event`](Self::handle_event), for a host that wraps mio's events or
-    /// makes its own.
+    /// makes its own. It must pass on all that was said of the socket, or else
+    /// [`Readiness::ALL`].
     pub fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
         let Some(index) = self.tokens.and_then(|tokens| tokens.index(token)) else {
             return false;
@@ -241,9 +194,15 @@ impl Server {
         true
     }
 
-    /// Ends a batch of events: takes new clients in, does what is due, frees what was closed, and
-    /// sees what the handles ask for. To be called after each batch, and when
-    /// [`next_deadline`](Self::next_deadline) has come; further calls do no harm.
+    /// Ends a batch of events: sees what the handles ask for, takes new clients in, does what is
+    /// due, goes on where a bound cut work short, and frees what was closed.
+    ///
+    /// To be called after each batch, once before the first sleep, and when
+    /// [`next_deadline`](Self::next_deadline) has come; further calls do no harm. The only call
+    /// that accepts (besides the sweep of a stop), the only one that frees slots, so that no token
+    /// changes its connection within a batch, and the only one that finishes a stop. Everything
+    /// is done in slices, at most 256 clients of each listener and 1024 connections a turn; the
+    /// rest makes `next_deadline` lie in the past. Changes `next_deadline`.
     pub fn end_turn(&mut self, registry: &Registry, now: Instant) {
         match self.requests.get() {
             Request::Nothing => {}
@@ -251,6 +210,9 @@ impl Server {
             Request::Force => self.force(Cause::Requested, registry, now),
         }
         self.engine.advance(now);
+        if self.is_away() {
+            return;
+        }
         if self.engine.phase() < Phase::Draining
             && let Some(tokens) = self.tokens
             && let Some(how) = self.acceptor.accept(&mut self.engine, registry, tokens, now)
@@ -267,31 +229,50 @@ impl Server {
     }
 
     /// When [`end_turn`](Self::end_turn) has something to do without an event; in the past: now,
-    /// do not sleep. `None`: only an event brings work. May change with every other call.
+    /// do not sleep. `None`: only an event or a request brings work, and before the first
+    /// `end_turn`, which comes before the first sleep.
+    ///
+    /// May change with every call that takes `now`, and with a request on a handle: to be asked
+    /// for right before each sleep. Costs no system call and does not grow with connections.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let now = self.engine.now()?;
-        let pending = match self.requests.get() {
+        let phase = self.engine.phase();
+        let asked = match self.requests.get() {
             Request::Nothing => false,
-            Request::Shutdown => self.engine.phase() == Phase::Running,
-            Request::Force => self.engine.phase() < Phase::Forcing,
+            Request::Shutdown => phase == Phase::Running,
+            Request::Force => phase < Phase::Forcing,
         };
-        let done = self.engine.phase() >= Phase::Draining
-            && self.engine.phase() < Phase::Finished
-            && self.engine.open() == 0
-            && self.acceptor.is_closed();
-        if pending || done {
+        if asked {
+            return Some(now);
+        }
+        if self.is_away() {
+            return self.engine.stop_deadline();
+        }
+        let stopping = phase >= Phase::Draining && phase < Phase::Finished;
+        if stopping && self.engine.open() == 0 && self.acceptor.is_closed() {
             return Some(now);
         }
         earlier(self.engine.next_deadline(), self.acceptor.next_deadline(now))
     }
 
-    /// Starts the graceful stop: what [`ShutdownHandle::shutdown`] asks for, at once.
+    /// Whether there is something to serve, but no poll to serve it by, and the stop still cares.
+    fn is_away(&self) -> bool {
+        let done = self.engine.open() == 0 && self.acceptor.is_closed();
+        self.tokens.is_none() && self.engine.phase() < Phase::Forcing && !done
+    }
+
+    /// Starts the graceful stop: what [`ShutdownHandle::shutdown`] asks for, at once. At any time,
+    /// between the events of a batch too; further calls do nothing. Unless there is a lame-duck
+    /// time it closes the listeners, having taken in who was waiting. Changes
+    /// [`next_deadline`](Self::next_deadline).
     pub fn begin_shutdown(&mut self, registry: &Registry, now: Instant) {
         self.shut_down(Cause::Requested, registry, now);
     }
 
-    /// Cuts the stop short, or stops at once: what [`ShutdownHandle::force`] asks for.
+    /// Cuts the stop short, or stops at once: what [`ShutdownHandle::force`] asks for. At any
+    /// time; further calls do nothing. Connections are cut by the turns to come, 256 each. Changes
+    /// [`next_deadline`](Self::next_deadline).
     pub fn force_shutdown(&mut self, registry: &Registry, now: Instant) {
         self.force(Cause::Requested, registry, now);
     }
@@ -307,20 +288,22 @@ impl Server {
     }
 
     fn close_listeners(&mut self, registry: &Registry, now: Instant) {
-        if self.engine.phase() >= Phase::Draining && !self.acceptor.is_closed() {
-            let tokens = self.tokens.unwrap_or(TokenRange::new(0, 0));
-            self.acceptor.close(&mut self.engine, registry, tokens, now);
+        let due = self.engine.phase() >= Phase::Draining && !self.is_away();
+        if due && !self.acceptor.is_closed() {
+            self.acceptor.close(&mut self.engine, registry, self.tokens, now);
         }
     }
 
-    /// A handle to stop it with, from any thread. With the host's waker a request wakes the poll;
+    /// A handle to stop it with, from any thread; any number of them. With the host's waker a
+    /// request wakes the poll, and the event of the waker is the host's, who need only end a turn;
     /// without one it is seen by the next [`end_turn`](Self::end_turn).
     #[must_use]
     pub fn shutdown_handle(&self, waker: Option<Arc<Waker>>) -> ShutdownHandle {
         ShutdownHandle::new(self.requests.clone(), waker)
     }
 
-    /// Whether the stop is over: every connection and listener is closed.
+    /// Whether the stop is over: every connection and listener is closed. From then on no call
+    /// does anything but answer; the range of tokens is the server's until it is dropped.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.engine.phase() == Phase::Finished
@@ -338,19 +321,13 @@ impl Server {
         self.engine.report()
     }
 
-    /// Counters as of now; costs nothing.
+    /// Counters as of now; costs no system call.
     #[must_use]
     pub fn stats(&self) -> Stats {
         let mut stats = self.engine.stats();
         stats.accept_errors = self.acceptor.errors();
         stats.refused = self.acceptor.refused();
         stats
-    }
-
-    /// The tokens that it was registered with.
-    #[must_use]
-    pub fn tokens(&self) -> Option<TokenRange> {
-        self.tokens
     }
 
     pub(crate) fn listener_count(&self) -> usize {

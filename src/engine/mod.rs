@@ -14,6 +14,7 @@ pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
+mod settings;
 #[cfg(test)]
 mod sim;
 pub(crate) mod stream;
@@ -31,6 +32,7 @@ use self::observer::Observer;
 use self::phase::{Cause, Phase, Stop, StopLimits};
 use self::quota::Quota;
 use self::report::{CloseReason, Report, Stats};
+use self::settings::Settings;
 use self::stream::Stream;
 use self::table::{Lent, Table};
 use crate::config::{Config, Drain};
@@ -50,33 +52,6 @@ const ROOM_TO_RESUME: usize = 16 << 10;
 const UNTOLD: Readiness = Readiness::NONE;
 /// Spans of quiet time that a talking peer is given under `idle` and `flush`.
 const PATIENCE_SPANS: u32 = 5;
-
-#[derive(Debug)]
-struct Settings {
-    drain: Drain,
-    idle_timeout: Limit,
-    idle_grace: Limit,
-    linger: Limit,
-    /// Connections whose last bytes lie within one span of 2^n ms need no order among them.
-    span_bits: u32,
-    max_held: usize,
-}
-
-impl Settings {
-    fn new(config: &Config) -> Self {
-        let idle_timeout = Limit::new(config.idle_timeout.filter(|timeout| !timeout.is_zero()));
-        let idle_grace = Limit::new(Some(config.idle_grace));
-        let finest = [idle_timeout.span_bits(32), idle_grace.span_bits(8)];
-        Self {
-            drain: config.drain,
-            idle_timeout,
-            idle_grace,
-            linger: Limit::new(Some(config.linger)),
-            span_bits: finest.into_iter().flatten().min().unwrap_or(0),
-            max_held: config.max_held.unwrap_or(usize::MAX),
-        }
-    }
-}
 
 /// A server's decisions.
 pub(crate) struct Engine<S: Stream> {
@@ -271,7 +246,12 @@ impl<S: Stream> Engine<S> {
             of_front(lists.aging(), quiet),
             of_front(Place::Lingering, self.settings.linger),
         );
-        earlier(fronts, self.stop.next_deadline(now))
+        earlier(fronts, self.stop_deadline())
+    }
+
+    /// When time alone moves the stop on.
+    pub(crate) fn stop_deadline(&self) -> Option<Instant> {
+        self.stop.next_deadline(self.clock.now()?)
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -392,17 +372,28 @@ impl<S: Stream> Engine<S> {
         self.clock.is_past(connection.active(), limit).then_some(at)
     }
 
-    fn expire_idle(&mut self) {
+    /// Does `act` to connections that have been silent for `limit`. Looks before it judges: what
+    /// a peer sent may be in the queue, its event not told yet.
+    fn expire(&mut self, limit: Limit, act: fn(&mut Self, u32)) {
         for _ in 0..SLICE {
-            let Some(at) = self.silent_for(self.settings.idle_timeout) else {
+            let Some(at) = self.silent_for(limit) else {
                 return;
             };
-            if self.table.get(at).is_some_and(Connection::owes_nothing) {
-                self.say_goodbye(at, CloseReason::IdleTimeout);
-            } else {
-                self.close(at, CloseReason::IdleTimeout);
+            self.drive(at, UNTOLD, true);
+            if self.silent_for(limit) == Some(at) {
+                act(self, at);
             }
         }
+    }
+
+    fn expire_idle(&mut self) {
+        self.expire(self.settings.idle_timeout, |engine, at| {
+            if engine.table.get(at).is_some_and(Connection::owes_nothing) {
+                engine.say_goodbye(at, CloseReason::IdleTimeout);
+            } else {
+                engine.close(at, CloseReason::IdleTimeout);
+            }
+        });
     }
 
     fn drain(&mut self, now: Instant) {
@@ -420,44 +411,27 @@ impl<S: Stream> Engine<S> {
         match self.settings.drain {
             Drain::Peer => self.expire_idle(),
             Drain::Flush => {}
-            Drain::Idle => self.expire_quiet(),
-        }
-    }
-
-    fn expire_quiet(&mut self) {
-        for _ in 0..SLICE {
-            let Some(at) = self.silent_for(self.settings.idle_grace) else {
-                return;
-            };
-            if self.table.get(at).is_some_and(Connection::is_dry) {
-                self.say_goodbye(at, CloseReason::Drained);
-            } else {
-                self.table.put(at, Place::Stuck);
-            }
+            // The look closes those that are done; of the others only an event can say more.
+            Drain::Idle => self.expire(self.settings.idle_grace, |engine, at| {
+                engine.table.put(at, Place::Stuck);
+            }),
         }
     }
 
     fn expire_linger(&mut self) {
         for _ in 0..SLICE {
-            let Some(at) = self.table.lists().of(Place::Lingering).front() else {
+            let front = self.table.lists().of(Place::Lingering).front();
+            let due = front.and_then(|at| {
+                let connection = self.table.get(at)?;
+                let past = self.clock.is_past(connection.active(), self.settings.linger);
+                past.then_some((at, connection.lingers_for()?))
+            });
+            let Some((at, reason)) = due else {
                 return;
             };
-            let Some(connection) = self.table.get(at) else {
-                return;
-            };
-            let Some(reason) = connection.lingers_for() else {
-                return;
-            };
-            if !self.clock.is_past(connection.active(), self.settings.linger) {
-                return;
-            }
-            let mark = self.clock.mark();
-            let buffer = &mut self.buffer;
-            let lent = Lent { buffer, budget: CONNECTION_BUDGET, room: usize::MAX, mark };
-            let Some((connection, mut work)) = self.table.work(at, lent) else { return };
-            // Input that no event told of yet would make the close a reset, and go uncounted.
-            let flow = connection.pump(UNTOLD, true, &mut work);
-            self.close(at, if let Flow::Close(ended) = flow { ended } else { reason });
+            // The peer's end may be in the queue, its event not told yet.
+            self.drive(at, UNTOLD, true);
+            self.close(at, reason);
         }
     }
 
@@ -517,6 +491,10 @@ impl<S: Stream> Engine<S> {
 impl<S: Stream> Drop for Engine<S> {
     /// What force does, without waiting.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // It may be the observer that panicked; once more would end the process.
+            self.table.observer = None;
+        }
         loop {
             self.force_slice();
             if self.table.reap() == 0 {

@@ -134,12 +134,16 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Sets how many connections there may be, and reserves their slots.
+    /// Sets how many connections there may be, and reserves their slots. None that is taken may
+    /// lie beyond them.
     pub(crate) fn reserve(&mut self, capacity: usize) {
         self.capacity = capacity;
         self.pipes.limit(capacity.checked_div(CONNECTIONS_PER_PIPE).unwrap_or(0).min(PIPES));
         if self.slots.is_empty() {
             self.slots = Slab::with_capacity(capacity.min(RESERVED));
+        } else {
+            // Forgets vacant slots at the end, which the new capacity may not cover.
+            self.slots.shrink_to_fit();
         }
     }
 

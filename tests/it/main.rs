@@ -22,6 +22,7 @@ mod bench_truth;
 mod cli;
 #[cfg(feature = "cli")]
 mod console;
+mod embed;
 #[cfg(feature = "cli")]
 mod files;
 #[cfg(feature = "cli")]

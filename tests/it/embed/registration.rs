@@ -1,0 +1,208 @@
+//! On a poll, off it, on another: defined at every step.
+
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
+use netgrace::{Config, ErrorKind, Phase, Readiness, TokenRange};
+
+use super::support::{Client, Host, loopback, quick, server};
+
+const RANGE: TokenRange = TokenRange::new(100, 1000);
+
+#[test]
+fn a_second_registration_is_refused_and_changes_nothing() {
+    let mut host = Host::of(Config::new());
+    let other = Poll::new().unwrap();
+    let registry = host.poll.registry().try_clone().unwrap();
+    for registry in [&registry, other.registry()] {
+        let error = host.guest().register(registry, TokenRange::new(5000, 10)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Register, "{error}");
+    }
+    assert_eq!(host.guest().tokens(), Some(RANGE));
+    let mut client = host.connect();
+    host.echo(&mut client, b"still served");
+}
+
+#[test]
+fn listeners_are_given_before_the_registration() {
+    let mut host = Host::of(Config::new());
+    assert_eq!(host.guest().listen(loopback()).unwrap_err().kind(), ErrorKind::Register);
+    let listener = std::net::TcpListener::bind(loopback()).unwrap();
+    assert_eq!(host.guest().adopt(listener).unwrap_err().kind(), ErrorKind::Register);
+}
+
+#[test]
+fn deregistering_from_another_poll_is_an_error_and_changes_nothing() {
+    let mut host = Host::of(Config::new());
+    let mut client = host.connect();
+    host.echo(&mut client, b"before");
+    let other = Poll::new().unwrap();
+    let error = host.guest().deregister(other.registry()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Register);
+    assert_eq!(host.guest().tokens(), Some(RANGE));
+    host.echo(&mut client, b"after");
+}
+
+#[test]
+fn open_connections_move_to_another_poll_and_lose_nothing() {
+    let mut host = Host::of(quick());
+    let mut early = host.connect();
+    host.echo(&mut early, b"on the first poll");
+    let block = vec![7; 30_000];
+    early.send(&block);
+    host.wait(Duration::from_secs(1));
+    host.dispatch();
+    early.send(b"and more");
+
+    let registry = host.poll.registry().try_clone().unwrap();
+    let mut server = host.guests.remove(0);
+    server.deregister(&registry).unwrap();
+    server.deregister(&registry).unwrap();
+    assert_eq!(server.tokens(), None);
+    assert!(!server.handle_ready(Token(101), Readiness::ALL, Instant::now()));
+    let mut waiting = Client::connect(server.local_addr());
+    waiting.send(b"in the queue");
+    server.end_turn(&registry, Instant::now());
+    assert_eq!((server.stats().open, server.next_deadline()), (1, None));
+
+    let mut second = Host::new(16);
+    second.add(server, TokenRange::new(0, 3));
+    second.receive(&mut early, &[block, b"and more".to_vec()].concat());
+    second.receive(&mut waiting, b"in the queue");
+    drop(host);
+    second.echo(&mut early, b"on the second poll");
+    let report = second.stop(&mut [&mut early, &mut waiting]);
+    assert_eq!(report.connections.drained, 2);
+}
+
+#[test]
+fn a_smaller_range_after_a_larger_one_leaves_no_slot_beyond_it() {
+    let mut host = Host::of(Config::new());
+    let mut first = host.connect();
+    host.echo(&mut first, b"1");
+    let others: Vec<_> = (0..20).map(|_| host.connect()).collect();
+    host.until_open(21);
+    drop(others);
+    host.until_open(1);
+    let registry = host.poll.registry().try_clone().unwrap();
+    host.guest().deregister(&registry).unwrap();
+    host.guest().register(&registry, TokenRange::new(50, 3)).unwrap();
+    let mut second = host.connect();
+    host.echo(&mut second, b"2");
+    host.echo(&mut first, b"3");
+    assert_eq!(host.guest().stats().accept_errors, 0);
+}
+
+#[test]
+fn a_range_too_small_for_the_open_connections_is_refused() {
+    let mut host = Host::of(Config::new());
+    let mut clients = [host.connect(), host.connect()];
+    host.until_open(2);
+    let registry = host.poll.registry().try_clone().unwrap();
+    host.guest().deregister(&registry).unwrap();
+    let error = host.guest().register(&registry, TokenRange::new(0, 2)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TokenRange, "{error}");
+    host.guest().register(&registry, TokenRange::new(0, 3)).unwrap();
+    clients.iter_mut().for_each(|client| host.echo(client, b"both are there"));
+}
+
+#[test]
+fn a_registration_that_fails_half_way_is_taken_back() {
+    let mut host = Host::new(16);
+    let mut guest = server(quick());
+    let own = std::net::TcpListener::bind(loopback()).unwrap();
+    let taken = std::net::TcpListener::bind(loopback()).unwrap();
+    let raw = taken.as_raw_fd();
+    host.poll.registry().register(&mut SourceFd(&raw), Token(77), Interest::READABLE).unwrap();
+    guest.adopt(own).unwrap();
+    guest.adopt(taken).unwrap();
+    let error = guest.register(host.poll.registry(), TokenRange::new(0, 20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Register, "{error}");
+    assert_eq!(guest.tokens(), None);
+    assert!(!guest.handle_ready(Token(0), Readiness::ALL, Instant::now()));
+    host.add(guest, TokenRange::new(0, 20));
+    for address in host.guest().local_addrs() {
+        let mut client = Client::connect(address);
+        host.echo(&mut client, b"each listener");
+    }
+}
+
+#[test]
+fn a_stop_between_two_registrations_waits_for_the_second() {
+    let mut host = Host::of(quick());
+    let mut client = host.connect();
+    host.echo(&mut client, b"before");
+    let registry = host.poll.registry().try_clone().unwrap();
+    host.guest().deregister(&registry).unwrap();
+    let mut waiting = host.connect();
+    waiting.send(b"from the queue");
+    client.send(b"meanwhile");
+    host.guest().begin_shutdown(&registry, Instant::now());
+    host.turn(Duration::from_millis(100));
+    assert_eq!(host.guest().phase(), Phase::Draining);
+    assert!(host.guest().next_deadline().is_some_and(|deadline| deadline > Instant::now()));
+    host.guest().register(&registry, TokenRange::new(3, 4)).unwrap();
+    host.end_turn();
+    host.receive(&mut client, b"meanwhile");
+    host.receive(&mut waiting, b"from the queue");
+    let report = host.finish(&mut [&mut client, &mut waiting]);
+    assert_eq!((report.connections.drained, report.connections.swept), (2, 1));
+    assert_eq!(report.connections.backlog_left, Some(0));
+    assert_eq!(report.bytes.late, 0);
+}
+
+#[test]
+fn a_stop_of_a_server_that_is_never_registered_ends_with_its_budget() {
+    let poll = Poll::new().unwrap();
+    let mut server = server(Config::new().shutdown_timeout(Duration::from_secs(3600)));
+    let _waiting = Client::connect(server.local_addr());
+    let start = Instant::now();
+    server.shutdown_handle(None).shutdown();
+    server.end_turn(poll.registry(), start);
+    assert_eq!(server.phase(), Phase::Draining);
+    let end = server.next_deadline();
+    assert!(end.is_some_and(|end| end <= start + Duration::from_secs(3600)), "{end:?}");
+    server.end_turn(poll.registry(), start + Duration::from_secs(3600));
+    assert!(server.is_finished());
+    assert_eq!(server.report().connections.backlog_left, Some(1));
+}
+
+#[test]
+fn a_stop_asked_for_before_the_registration_serves_who_is_waiting() {
+    let mut guest = server(quick());
+    guest.shutdown_handle(None).shutdown();
+    let mut client = Client::connect(guest.local_addr());
+    client.send(b"early bird");
+    let mut host = Host::new(16);
+    host.add(guest, TokenRange::new(0, 9));
+    host.receive(&mut client, b"early bird");
+    let report = host.finish(&mut [&mut client]);
+    assert_eq!((report.connections.swept, report.connections.drained), (1, 1));
+}
+
+#[test]
+fn a_server_moves_in_the_middle_of_its_stop() {
+    let mut host = Host::of(Config::new().idle_grace(Duration::from_millis(300)));
+    let mut client = host.connect();
+    host.echo(&mut client, b"before");
+    let registry = host.poll.registry().try_clone().unwrap();
+    host.guest().begin_shutdown(&registry, Instant::now());
+    host.echo(&mut client, b"while it drains");
+    let mut server = host.guests.remove(0);
+    server.deregister(&registry).unwrap();
+    let mut second = Host::new(16);
+    second.add(server, TokenRange::new(70, 5));
+    second.echo(&mut client, b"elsewhere");
+    let report = second.finish(&mut [&mut client]);
+    assert_eq!((report.connections.drained, report.bytes.late), (1, 0));
+}
+
+#[test]
+fn a_server_without_listeners_stops_at_once() {
+    let mut host = Host::new(16);
+    host.add(netgrace::Server::unbound(Config::new()).unwrap(), TokenRange::new(0, 1));
+    assert_eq!(host.guest().local_addr().port(), 0);
+    assert_eq!(host.stop(&mut []).connections.accepted, 0);
+}

@@ -26,12 +26,29 @@ const DEFAULT_CONNECTIONS: usize = 1 << 20;
 
 /// A poll loop that runs one [`Server`].
 ///
-/// [`run`](Self::run) runs it to its end. A host with a loop of its own above it drives it by
-/// [`turn`](Self::turn), as often as the loop's descriptor ([`AsFd`]) is readable or
-/// [`next_deadline`](Self::next_deadline) has come. The descriptor must be watched
-/// level-triggered: one turn takes a bounded number of events, and what it leaves gives no new
-/// edge. A host that can only watch edges calls `turn(Some(Duration::ZERO))` until
-/// [`turn`](Self::turn) answers 0 events.
+/// [`run`](Self::run) runs it to its end:
+///
+/// ```
+/// use netgrace::{Config, EventLoop, Grade, Server};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let mut event_loop = EventLoop::new(Server::bind("127.0.0.1:0".parse()?, Config::new())?)?;
+/// event_loop.shutdown_handle().shutdown();
+/// assert_eq!(event_loop.run().grade(), Grade::Complete);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A host with a reactor of its own, of whatever make, nests it: it watches the loop's descriptor
+/// ([`AsFd`], [`AsRawFd`]) and calls [`turn`](Self::turn) with a timeout of zero as often as the
+/// descriptor is readable or [`next_deadline`](Self::next_deadline) has come. The outer watch
+/// must be level-triggered: one turn takes a bounded number of events
+/// ([`events_capacity`](crate::Config::events_capacity)), and those that it leaves give no new
+/// edge. Where there are only edges, as in a mio `Poll` or a `tokio::io::unix::AsyncFd`, each of
+/// them is worth turns until one answers 0 and the deadline is not past. Stop requests arrive by
+/// the descriptor too.
+///
+/// It may be moved to another thread, and dropped at any time: see [`Server`].
 pub struct EventLoop {
     poll: Poll,
     events: Events,
@@ -47,7 +64,10 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Makes a poll and a waker, and registers the server with them.
+    /// Makes a poll and a waker, registers the server, and has it take in who is waiting. The
+    /// server gets the tokens from 0 on, as many as its listeners and
+    /// [`max_connections`](crate::Config::max_connections) need; without that there may be 2²⁰
+    /// connections.
     ///
     /// # Errors
     /// [`ErrorKind::Poll`] if the system refuses a poll or a waker, and what
@@ -113,7 +133,8 @@ impl EventLoop {
         &self.server
     }
 
-    /// The server, for what does not need the loop.
+    /// The server, for what does not need the loop, such as
+    /// [`observe`](crate::Server::observe). It is to stay registered.
     pub fn server_mut(&mut self) -> &mut Server {
         &mut self.server
     }
@@ -132,9 +153,16 @@ impl EventLoop {
         self.server.tokens().map_or(0, |tokens| tokens.first().saturating_add(tokens.len()))
     }
 
-    /// Starts the graceful stop now; a handle does it from elsewhere.
+    /// Starts the graceful stop now; a handle does it from elsewhere. See
+    /// [`Server::begin_shutdown`].
     pub fn begin_shutdown(&mut self) {
         self.server.begin_shutdown(self.poll.registry(), Instant::now());
+    }
+
+    /// Cuts the stop short now; a handle does it from elsewhere. See
+    /// [`Server::force_shutdown`].
+    pub fn force_shutdown(&mut self) {
+        self.server.force_shutdown(self.poll.registry(), Instant::now());
     }
 
     /// When the next turn has something to do without an event; in the past: now. `None`: only an
@@ -150,15 +178,17 @@ impl EventLoop {
         self.server.is_finished()
     }
 
-    /// One turn: waits for events, at most for `timeout` (`None`: as long as it takes) and no
-    /// longer than there is nothing to do, handles them, and ends the batch. Answers how many
-    /// events there were. Never fails: if polling does, the stop is forced, and the cause is in
-    /// the report. After the end it does nothing.
+    /// One turn: waits for events, handles them, and ends the batch. Answers how many there were.
+    ///
+    /// Waits at most for `timeout` (`None`: as long as it takes; zero: not at all), and never
+    /// beyond [`next_deadline`](Self::next_deadline). Never fails: if polling does, the stop is
+    /// forced, and the cause is in the report. After the end it does nothing and answers 0.
     pub fn turn(&mut self, timeout: Option<Duration>) -> usize {
         self.turn_with(timeout, &mut |_, _| ())
     }
 
-    /// As [`turn`](Self::turn); events of other tokens than the loop's go to `on_event`.
+    /// As [`turn`](Self::turn); events of other tokens than the loop's, which are those of
+    /// sources that the host registered with [`registry`](Self::registry), go to `on_event`.
     pub fn turn_with(
         &mut self,
         timeout: Option<Duration>,
@@ -208,8 +238,8 @@ impl EventLoop {
         count
     }
 
-    /// Runs to the end of a stop, and gives the account of it. To be called once; further calls
-    /// answer the same.
+    /// Turns until a stop is over, and gives the account of it; a stop that was asked for before
+    /// counts. Never fails: see [`Report::cause`]. Further calls answer the same.
     pub fn run(&mut self) -> Report {
         while !self.is_finished() {
             self.turn(None);

@@ -306,8 +306,10 @@ fn prepare(socket: &Socket, address: SocketAddr, config: &Config) -> io::Result<
     Ok(())
 }
 
-/// Refuses a socket that does not listen, and makes it non-blocking and closed on exec.
+/// Refuses a socket that does not listen, where the system can be asked, and makes it
+/// non-blocking and closed on exec.
 fn check_listening(socket: &SockRef<'_>) -> io::Result<()> {
+    #[cfg(any(target_os = "android", target_os = "freebsd", target_os = "linux"))]
     if !socket.is_listener()? {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not listening"));
     }

@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod api;
 #[cfg(feature = "cli")]
 mod bench_audit;
 #[cfg(feature = "cli")]
@@ -25,6 +26,7 @@ mod console;
 mod embed;
 #[cfg(feature = "cli")]
 mod files;
+mod library;
 #[cfg(feature = "cli")]
 mod liar;
 #[cfg(feature = "cli")]

@@ -116,8 +116,8 @@ fn repeated_and_reordered_events_change_nothing() {
     let mut clients: Vec<_> = (0..8).map(|_| host.connect()).collect();
     host.until_open(8);
     for round in 0..20_u8 {
-        for (number, client) in clients.iter_mut().enumerate() {
-            client.send(&[round, number as u8]);
+        for (number, client) in (0..).zip(&mut clients) {
+            client.send(&[round, number]);
         }
         host.wait(Duration::from_millis(100));
         let batch: Vec<_> =
@@ -128,8 +128,8 @@ fn repeated_and_reordered_events_change_nothing() {
         }
         host.end_turn();
         host.end_turn();
-        for (number, client) in clients.iter_mut().enumerate() {
-            host.receive(client, &[round, number as u8]);
+        for (number, client) in (0..).zip(&mut clients) {
+            host.receive(client, &[round, number]);
         }
     }
     let mut clients: Vec<_> = clients.iter_mut().collect();

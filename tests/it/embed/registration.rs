@@ -171,7 +171,7 @@ fn a_stop_of_a_server_that_is_never_registered_ends_with_its_budget() {
 
 #[test]
 fn a_stop_asked_for_before_the_registration_serves_who_is_waiting() {
-    let mut guest = server(quick());
+    let guest = server(quick());
     guest.shutdown_handle(None).shutdown();
     let mut client = Client::connect(guest.local_addr());
     client.send(b"early bird");

@@ -201,6 +201,11 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends until the buffers of the kernel are full.
+    pub fn send_what_fits(&mut self) {
+        while matches!(self.stream.write(&[b'z'; 4096]), Ok(count) if count > 0) {}
+    }
+
     pub fn send_end(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }

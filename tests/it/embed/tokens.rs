@@ -91,8 +91,8 @@ fn a_full_range_parks_clients_and_forgets_none() {
     let mut host = Host::new(16);
     host.add(server(quick()), TokenRange::new(10, 3));
     let mut clients: Vec<_> = (0..6).map(|_| host.connect()).collect();
-    for (number, client) in clients.iter_mut().enumerate() {
-        client.send(&[number as u8; 10]);
+    for (number, client) in (0..).zip(&mut clients) {
+        client.send(&[number; 10]);
     }
     for number in 0..6_u8 {
         let open = host.guest().stats().open;

@@ -1,0 +1,115 @@
+//! A whole loop as a task of tokio, beside tasks of the host's own.
+
+use std::time::{Duration, Instant};
+
+use netgrace::{EventLoop, Grade, Report};
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::support::{DEADLINE, loopback, quick, server};
+
+/// Runs a loop to the end of its stop without ever blocking the executor.
+async fn run(event_loop: EventLoop) -> Report {
+    #[expect(deprecated, reason = "its successor is unsafe to call, which this package forbids")]
+    let mut event_loop = AsyncFd::new(event_loop).expect("a descriptor that can be watched");
+    loop {
+        let inner = event_loop.get_mut();
+        let count = inner.turn(Some(Duration::ZERO));
+        if inner.is_finished() {
+            return inner.run();
+        }
+        match inner.next_deadline() {
+            Some(deadline) if deadline <= Instant::now() => tokio::task::yield_now().await,
+            _ if count > 0 => tokio::task::yield_now().await,
+            deadline => sleep(&mut event_loop, deadline).await,
+        }
+    }
+}
+
+/// Waits for the descriptor or the deadline. Takes readiness back before the next turn, not after
+/// it, so that no edge is lost.
+async fn sleep(event_loop: &mut AsyncFd<EventLoop>, deadline: Option<Instant>) {
+    let readable = async {
+        let mut guard = event_loop.readable_mut().await.expect("a reactor");
+        guard.clear_ready();
+    };
+    match deadline {
+        None => readable.await,
+        Some(deadline) => {
+            let _came = tokio::time::timeout_at(deadline.into(), readable).await;
+        }
+    }
+}
+
+async fn exchange(stream: &TcpStream, bytes: &[u8]) {
+    let mut sent = 0;
+    let mut received = Vec::new();
+    while received.len() < bytes.len() {
+        if sent < bytes.len() {
+            stream.writable().await.unwrap();
+            sent += stream.try_write(&bytes[sent..]).unwrap_or(0);
+        }
+        let mut buffer = [0; 4096];
+        match stream.try_read(&mut buffer) {
+            Ok(count) => {
+                assert!(count > 0, "an end of stream too early");
+                received.extend_from_slice(&buffer[..count]);
+            }
+            Err(_) if sent == bytes.len() => stream.readable().await.unwrap(),
+            Err(_) => {}
+        }
+    }
+    assert!(received == bytes, "other bytes came back");
+}
+
+async fn wait_for_the_end(stream: TcpStream) {
+    loop {
+        stream.readable().await.unwrap();
+        match stream.try_read(&mut [0; 16]) {
+            Ok(0) => return,
+            Ok(_) => panic!("bytes that nobody sent"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+    }
+}
+
+#[test]
+fn it_runs_as_a_task_beside_others() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let report = runtime.block_on(async {
+        let event_loop = EventLoop::new(server(quick().events_capacity(4))).unwrap();
+        let address = event_loop.server().local_addr();
+        let handle = event_loop.shutdown_handle();
+        let task = tokio::spawn(run(event_loop));
+        // A source of the host's own in the same runtime.
+        let own = TcpListener::bind(loopback()).await.unwrap();
+        let (visit, visitor) = (TcpStream::connect(own.local_addr().unwrap()), own.accept());
+        let visit = tokio::spawn(visit);
+        visitor.await.unwrap();
+        visit.await.unwrap().unwrap();
+        let clients: Vec<_> = (0..20_u8)
+            .map(|number| {
+                tokio::spawn(async move {
+                    let stream = TcpStream::connect(address).await.unwrap();
+                    for round in 1..=10_usize {
+                        exchange(&stream, &vec![number; 3000 * round]).await;
+                    }
+                    stream
+                })
+            })
+            .collect();
+        let mut streams = Vec::new();
+        for client in clients {
+            streams.push(client.await.unwrap());
+        }
+        handle.shutdown();
+        let leaving: Vec<_> =
+            streams.into_iter().map(|stream| tokio::spawn(wait_for_the_end(stream))).collect();
+        let report = tokio::time::timeout(DEADLINE, task).await.expect("an end").unwrap();
+        for client in leaving {
+            client.await.unwrap();
+        }
+        report
+    });
+    assert_eq!((report.grade(), report.connections.drained), (Grade::Complete, 20));
+}

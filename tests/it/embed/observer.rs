@@ -1,0 +1,169 @@
+//! An observer sees every connection once and the phases in order, and may use a handle.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use netgrace::{CloseReason, Closed, Config, Observer, Phase, ShutdownHandle, TokenRange};
+
+use super::support::{Host, quick, server};
+
+#[derive(Default)]
+struct Record {
+    opened: Vec<(u64, Option<SocketAddr>)>,
+    closed: Vec<Closed>,
+    phases: Vec<Phase>,
+}
+
+struct Recorder(Arc<Mutex<Record>>);
+
+impl Observer for Recorder {
+    fn on_open(&mut self, connection: u64, peer: Option<SocketAddr>) {
+        self.0.lock().unwrap().opened.push((connection, peer));
+    }
+
+    fn on_close(&mut self, closed: Closed) {
+        self.0.lock().unwrap().closed.push(closed);
+    }
+
+    fn on_phase(&mut self, phase: Phase) {
+        self.0.lock().unwrap().phases.push(phase);
+    }
+}
+
+fn observed(config: Config) -> (Host, Arc<Mutex<Record>>) {
+    let mut host = Host::of(config);
+    let record = Arc::new(Mutex::new(Record::default()));
+    host.guest().observe(Recorder(Arc::clone(&record)));
+    (host, record)
+}
+
+#[test]
+fn it_sees_every_connection_its_reason_and_its_bytes() {
+    let (mut host, record) = observed(quick());
+    let mut clients: Vec<_> = (0..4).map(|_| host.connect()).collect();
+    for (number, client) in clients.iter_mut().enumerate() {
+        host.echo(client, &vec![b'x'; 100 * (number + 1)]);
+    }
+    clients[0].send_end();
+    host.receive_end(&mut clients[0]);
+    let addresses: Vec<_> = clients.iter().map(|client| Some(client.address())).collect();
+    let mut others: Vec<_> = clients.iter_mut().skip(1).collect();
+    let report = host.stop(&mut others);
+
+    let record = record.lock().unwrap();
+    let opened: Vec<_> = (1..).zip(addresses).collect();
+    assert_eq!(record.opened, opened);
+    assert_eq!(record.phases, [Phase::Draining, Phase::Finished]);
+    let closed: HashMap<u64, &Closed> =
+        record.closed.iter().map(|closed| (closed.connection, closed)).collect();
+    assert_eq!((record.closed.len(), closed.len()), (4, 4));
+    for number in 1..=4_u64 {
+        let closed = closed[&number];
+        let wanted = if number == 1 { CloseReason::PeerClosed } else { CloseReason::Drained };
+        assert_eq!(closed.reason, wanted);
+        assert_eq!((closed.bytes.read, closed.bytes.written), (100 * number, 100 * number));
+    }
+    let sum = |of: fn(&Closed) -> u64| record.closed.iter().map(of).sum::<u64>();
+    assert_eq!(sum(|closed| closed.bytes.read), report.bytes.read);
+    assert_eq!(sum(|closed| closed.bytes.written), report.bytes.written);
+}
+
+#[test]
+fn it_sees_all_phases_in_order() {
+    let config = quick().lame_duck(Duration::from_millis(10));
+    let (mut host, record) = observed(config.shutdown_timeout(Duration::from_millis(30)));
+    let mut talker = host.connect();
+    host.until_open(1);
+    let registry = host.poll.registry().try_clone().unwrap();
+    host.guest().begin_shutdown(&registry, Instant::now());
+    host.until("the end of the stop", |host| {
+        talker.send_what_fits();
+        host.guest().is_finished().then_some(())
+    });
+    let all = [Phase::LameDuck, Phase::Draining, Phase::Forcing, Phase::Finished];
+    assert_eq!(record.lock().unwrap().phases, all);
+}
+
+/// Asks for the stop from inside each callback.
+struct Eager(ShutdownHandle);
+
+impl Observer for Eager {
+    fn on_open(&mut self, _: u64, _: Option<SocketAddr>) {
+        self.0.shutdown();
+    }
+
+    fn on_close(&mut self, _: Closed) {
+        self.0.clone().shutdown();
+    }
+
+    fn on_phase(&mut self, _: Phase) {
+        self.0.shutdown();
+    }
+}
+
+#[test]
+fn a_callback_may_ask_for_the_stop() {
+    let mut host = Host::of(quick());
+    let handle = host.guest().shutdown_handle(None);
+    host.guest().observe(Eager(handle));
+    let mut clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send(b"served all the same"));
+    host.until("the stop", |host| (host.guest().phase() > Phase::Running).then_some(()));
+    for client in &mut clients {
+        host.receive(client, b"served all the same");
+    }
+    let mut clients: Vec<_> = clients.iter_mut().collect();
+    assert_eq!(host.finish(&mut clients).connections.drained, 3);
+}
+
+#[test]
+fn a_later_observer_takes_the_place_of_an_earlier_one() {
+    let (mut host, earlier) = observed(quick());
+    let mut client = host.connect();
+    host.until_open(1);
+    let later = Arc::new(Mutex::new(Record::default()));
+    host.guest().observe(Recorder(Arc::clone(&later)));
+    assert_eq!(Arc::strong_count(&earlier), 1, "the earlier one is dropped");
+    host.stop(&mut [&mut client]);
+    assert_eq!(earlier.lock().unwrap().closed.len(), 0);
+    assert_eq!(later.lock().unwrap().closed[0].connection, 1);
+}
+
+struct Bomb;
+
+impl Observer for Bomb {
+    fn on_open(&mut self, _: u64, _: Option<SocketAddr>) {
+        panic!("the observer's own fault");
+    }
+
+    fn on_close(&mut self, _: Closed) {
+        panic!("and once more");
+    }
+}
+
+#[test]
+fn a_panic_of_a_callback_reaches_the_host_and_the_server_can_be_dropped() {
+    let mut host = Host::new(8);
+    host.add(server(quick()), TokenRange::new(0, 9));
+    host.guest().observe(Bomb);
+    let _client = host.connect();
+    let mut guest = host.guests.remove(0);
+    let poll = &mut host.poll;
+    let events = &mut host.events;
+    let result = catch_unwind(AssertUnwindSafe(move || {
+        loop {
+            poll.poll(events, Some(Duration::from_millis(50))).unwrap();
+            for event in events.iter() {
+                guest.handle_event(poll.registry(), event, Instant::now());
+            }
+            guest.end_turn(poll.registry(), Instant::now());
+        }
+    }));
+    // The guest was dropped while the panic unwound: had the observer been told of that, the
+    // process would have been aborted.
+    let cause = result.unwrap_err();
+    assert_eq!(cause.downcast_ref(), Some(&"the observer's own fault"));
+}

@@ -201,9 +201,13 @@ impl Client {
         self.stream.write_all(bytes).unwrap();
     }
 
-    /// Sends until the buffers of the kernel are full.
-    pub fn send_what_fits(&mut self) {
-        while matches!(self.stream.write(&[b'z'; 4096]), Ok(count) if count > 0) {}
+    /// Sends until the buffers of the kernel are full. Answers whether they were not.
+    pub fn send_what_fits(&mut self) -> bool {
+        let mut any = false;
+        while matches!(self.stream.write(&[b'z'; 4096]), Ok(count) if count > 0) {
+            any = true;
+        }
+        any
     }
 
     pub fn send_end(&mut self) {

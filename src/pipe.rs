@@ -4,8 +4,9 @@
 mod kernel {
     use mio::net::TcpStream;
     use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-    use std::io;
     use std::os::fd::OwnedFd;
+    use std::sync::OnceLock;
+    use std::{fs, io};
 
     use crate::engine::echo::PIPE_BYTES;
 
@@ -20,7 +21,12 @@ mod kernel {
     }
 
     impl Pipe {
+        /// Refused where SIGPIPE would end the process or reach a handler of the host's: splice to
+        /// a connection that its peer broke raises it, and cannot be told not to.
         pub(crate) fn open() -> io::Result<Self> {
+            if !ignores_sigpipe()? {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
             let (out_of, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
             if let Err(error) = fcntl_setpipe_size(&into, PIPE_BYTES) {
                 log::debug!("a pipe keeps its default size: {error}");
@@ -34,6 +40,39 @@ mod kernel {
 
         pub(crate) fn drain_to(&self, to: &TcpStream, most: usize) -> io::Result<usize> {
             Ok(splice(&self.out_of, None, to, None, most, SpliceFlags::NONBLOCK)?)
+        }
+    }
+
+    /// Whether the process ignores SIGPIPE, as Rust programs do from their start; looked at once.
+    fn ignores_sigpipe() -> io::Result<bool> {
+        static KNOWN: OnceLock<bool> = OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Ok(*known);
+        }
+        let status = fs::read_to_string("/proc/self/status")?;
+        Ok(*KNOWN.get_or_init(|| has_ignored(&status, libc::SIGPIPE)))
+    }
+
+    fn has_ignored(status: &str, signal: i32) -> bool {
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        let bit = u32::try_from(signal).ok().and_then(|signal| signal.checked_sub(1));
+        let bit = bit.and_then(|bit| 1_u64.checked_shl(bit));
+        mask.zip(bit).is_some_and(|(mask, bit)| mask & bit != 0)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn an_ignored_signal_is_read_from_the_status() {
+            let status = "Name:\tx\nSigIgn:\t0000000000001000\nSigCgt:\t0000000000000440\n";
+            assert!(has_ignored(status, libc::SIGPIPE));
+            assert!(!has_ignored(status, libc::SIGTERM));
+            assert!(!has_ignored(status, 0));
+            assert!(!has_ignored("SigCgt:\tffffffffffffffff\n", libc::SIGPIPE));
+            assert!(ignores_sigpipe().unwrap(), "tests run as Rust programs do");
         }
     }
 }

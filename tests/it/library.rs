@@ -111,3 +111,48 @@ fn it_installs_no_logger_and_no_panic_hook() {
     assert_eq!(log::max_level(), log::LevelFilter::Off);
     log::set_logger(&Sink).expect("nobody has set a logger before");
 }
+
+/// Has a peer that streams end its side and then break the connection while it is owed bytes:
+/// what is written after that is answered by EPIPE.
+fn break_a_stream() {
+    let mut host = Host::of(quick());
+    let mut client = host.connect();
+    for _ in 0..100 {
+        client.send_what_fits();
+        host.turn(Duration::ZERO);
+        client.receive();
+    }
+    host.until("all that was sent", |host| {
+        client.receive();
+        let stats = host.guest().stats();
+        (stats.written > 0 && client.received.len() as u64 == client.sent).then_some(())
+    });
+    // From here on it takes nothing. What it sends leaves room for its end of stream to arrive.
+    host.until("a rest that the peer does not take", |host| {
+        let holds = host.guest().stats().held > 0;
+        if !holds {
+            client.send_some(&[b's'; 256 << 10]);
+        }
+        holds.then_some(())
+    });
+    client.send_end();
+    host.turn(Duration::from_millis(1));
+    drop(client);
+    host.until("the end of the connection", |host| (host.guest().stats().open == 0).then_some(()));
+    let report = host.guest().report();
+    assert!(report.bytes.peer_aborted > 0, "{report:?}");
+}
+
+#[test]
+#[cfg(feature = "signals")]
+fn a_broken_stream_raises_no_sigpipe() {
+    if is_alone(module_path!(), "a_broken_stream_raises_no_sigpipe").is_err() {
+        return;
+    }
+    let raised = std::sync::Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(libc::SIGPIPE, std::sync::Arc::clone(&raised)).unwrap();
+    for _ in 0..10 {
+        break_a_stream();
+    }
+    assert!(!raised.load(Ordering::SeqCst));
+}

@@ -175,6 +175,7 @@ pub fn check(report: &Report) {
 /// A client that never blocks.
 pub struct Client {
     stream: TcpStream,
+    pub sent: u64,
     /// What came and was not taken yet.
     pub received: Vec<u8>,
     /// The server's end of stream, or an error, came.
@@ -188,7 +189,7 @@ impl Client {
         let stream = TcpStream::connect_timeout(&address, DEADLINE).unwrap();
         stream.set_nonblocking(true).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, received: Vec::new(), ended: false, error: None }
+        Self { stream, sent: 0, received: Vec::new(), ended: false, error: None }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -199,15 +200,23 @@ impl Client {
     #[track_caller]
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
+        self.sent += bytes.len() as u64;
     }
 
     /// Sends until the buffers of the kernel are full. Answers whether they were not.
     pub fn send_what_fits(&mut self) -> bool {
         let mut any = false;
-        while matches!(self.stream.write(&[b'z'; 4096]), Ok(count) if count > 0) {
+        while self.send_some(&[b'z'; 4096]) > 0 {
             any = true;
         }
         any
+    }
+
+    /// Sends as much of it as fits. Answers how much.
+    pub fn send_some(&mut self, bytes: &[u8]) -> usize {
+        let count = self.stream.write(bytes).unwrap_or(0);
+        self.sent += count as u64;
+        count
     }
 
     pub fn send_end(&mut self) {

@@ -38,9 +38,10 @@ impl RequestCell {
 /// Asks a server to stop: from any thread, at any time, any number of times.
 ///
 /// A request is sticky: made before the server runs, it counts; made after its end, or after the
-/// server was dropped, it does nothing. With a waker the server's poll wakes at once; without one
-/// the next `end_turn` sees the request. No method blocks or fails; none may be called from a
-/// signal handler.
+/// server or its poll was dropped, it does nothing. With a waker the server's poll wakes at once;
+/// without one the next `end_turn` sees the request. No method blocks or fails; each costs an
+/// atomic operation and, with a waker, one system call. None may be called from a signal handler,
+/// nor in the child of a `fork`, where the waker is still the parent's.
 #[derive(Clone)]
 pub struct ShutdownHandle {
     cell: RequestCell,
@@ -52,12 +53,13 @@ impl ShutdownHandle {
         Self { cell, waker }
     }
 
-    /// Asks for a graceful stop.
+    /// Asks for a graceful stop: see [`Server::begin_shutdown`](crate::Server::begin_shutdown).
     pub fn shutdown(&self) {
         self.request(SHUTDOWN);
     }
 
-    /// Asks for the stop to be cut short: what is not done is cut.
+    /// Asks for the stop to be cut short, or to be short from the start: what is not done is cut.
+    /// See [`Server::force_shutdown`](crate::Server::force_shutdown).
     pub fn force(&self) {
         self.request(FORCE);
     }

@@ -61,8 +61,9 @@ impl Server {
     /// [`local_addr`](Self::local_addr). An IPv6 address takes IPv6 only.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a value out of its range, [`ErrorKind::Bind`] if a socket call
-    /// fails: the address is in use, not of this machine, or not permitted.
+    /// [`Config`](crate::ErrorKind::Config) for a value out of its range,
+    /// [`Bind`](crate::ErrorKind::Bind) if a socket call fails: the address is in use, not of this
+    /// machine, or not permitted.
     pub fn bind(address: SocketAddr, config: Config) -> Result<Self, Error> {
         let mut server = Self::unbound(config)?;
         server.listen(address)?;
@@ -73,7 +74,8 @@ impl Server {
     /// on exec, its other options stay as they are, and at a stop its queue is left to its owner.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind); [`ErrorKind::Bind`] also for a socket that does not listen.
+    /// As [`bind`](Self::bind); [`Bind`](crate::ErrorKind::Bind) also for a socket that does not
+    /// listen.
     pub fn from_std(listener: std::net::TcpListener, config: Config) -> Result<Self, Error> {
         let mut server = Self::unbound(config)?;
         server.adopt(listener)?;
@@ -84,7 +86,7 @@ impl Server {
     /// [`adopt`](Self::adopt) or [`adopt_unix`](Self::adopt_unix).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a value out of its range.
+    /// [`Config`](crate::ErrorKind::Config) for a value out of its range.
     pub fn unbound(config: Config) -> Result<Self, Error> {
         config.check()?;
         Ok(Self {
@@ -101,7 +103,7 @@ impl Server {
     /// [`register`](Self::register).
     ///
     /// # Errors
-    /// As [`bind`](Self::bind); [`ErrorKind::Register`] after `register`.
+    /// As [`bind`](Self::bind); [`Register`](crate::ErrorKind::Register) after `register`.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), Error> {
         self.check_unregistered("listen on a further address")?;
         self.add(Listener::bind(address, &self.config)?);
@@ -112,7 +114,7 @@ impl Server {
     /// before [`register`](Self::register).
     ///
     /// # Errors
-    /// As `from_std`; [`ErrorKind::Register`] after `register`.
+    /// As `from_std`; [`Register`](crate::ErrorKind::Register) after `register`.
     pub fn adopt(&mut self, listener: std::net::TcpListener) -> Result<(), Error> {
         self.check_unregistered("adopt a listener")?;
         self.add(Listener::adopt(listener, &self.config)?);
@@ -124,8 +126,8 @@ impl Server {
     /// [`register`](Self::register).
     ///
     /// # Errors
-    /// [`ErrorKind::Bind`] for a socket that does not listen; [`ErrorKind::Register`] after
-    /// `register`.
+    /// [`Bind`](crate::ErrorKind::Bind) for a socket that does not listen;
+    /// [`Register`](crate::ErrorKind::Register) after `register`.
     pub fn adopt_unix(&mut self, listener: UnixListener, owned: bool) -> Result<(), Error> {
         self.check_unregistered("adopt a listener")?;
         self.add(Listener::unix(listener, owned)?);

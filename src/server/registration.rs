@@ -17,9 +17,9 @@ impl Server {
     /// need ranges that do not overlap; nobody checks that.
     ///
     /// Reserves a slot of 56 bytes (on 64-bit systems) for each connection there may be, up to
-    /// 2²⁰; the system gives the memory only as they fill. Costs one system call for each listener
-    /// and each open connection. A stop that was asked for before begins with the next
-    /// [`end_turn`](Self::end_turn).
+    /// 2²⁰; the system gives the memory only as they fill. Costs one system call for each
+    /// listener and each open connection. A stop that was asked for before begins with the next
+    /// [`end_turn`](Self::end_turn), which is to be called before the first sleep.
     ///
     /// # Errors
     /// [`ErrorKind::TokenRange`] if the range is too small for the listeners and one connection,

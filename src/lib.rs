@@ -198,6 +198,7 @@ mod diagnosis;
 mod engine;
 mod error;
 mod event_loop;
+mod gate;
 mod handle;
 mod listener;
 #[cfg(feature = "bench")]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::config::Config;
 use crate::engine::deadline::{after, is_due};
 use crate::error::{Error, ErrorKind};
+use crate::gate;
 
 /// After this many failures in a row that were the peers' fault, it is taken for ours.
 const PEER_FAILURES: u32 = 128;
@@ -64,6 +65,8 @@ pub(crate) struct Listener {
     set_nodelay: bool,
     intake: Intake,
     peer_failures: u32,
+    /// A Unix socket whose gate is shut.
+    refusing: bool,
 }
 
 impl Listener {
@@ -118,7 +121,16 @@ impl Listener {
         owned: bool,
         set_nodelay: bool,
     ) -> Self {
-        Self { tap, name, address, owned, set_nodelay, intake: Intake::Waiting, peer_failures: 0 }
+        Self {
+            tap,
+            name,
+            address,
+            owned,
+            set_nodelay,
+            intake: Intake::Waiting,
+            peer_failures: 0,
+            refusing: false,
+        }
     }
 
     /// What it listens on, for people.
@@ -172,6 +184,10 @@ impl Listener {
                     log::debug!("set TCP_NODELAY: {error}");
                 }
                 Accepted::Client(stream, peer)
+            }
+            // What accept answers once the queue of a listener that refuses connects is empty.
+            Err(error) if self.refusing && error.raw_os_error() == Some(libc::EINVAL) => {
+                Accepted::Empty
             }
             Err(error) => classify(error),
         };
@@ -254,11 +270,17 @@ impl Listener {
 
     /// Has the kernel drop new handshakes, so that none completes between the last accept and the
     /// close. What the kernel does not allow is left: then a handshake may fall in between.
-    pub(crate) fn shut_gate(&self) {
-        if let Tap::Tcp(listener) = &self.tap
-            && let Err(error) = gate(&SockRef::from(listener))
-        {
-            log::debug!("drop new handshakes on {}: {error}", self.name);
+    pub(crate) fn shut_gate(&mut self) {
+        let shut = match &self.tap {
+            Tap::Tcp(listener) => gate::drop_handshakes(&SockRef::from(listener)),
+            Tap::Unix(listener) => {
+                let shut = gate::refuse_connects(&SockRef::from(listener));
+                self.refusing = shut.is_ok();
+                shut
+            }
+        };
+        if let Err(error) = shut {
+            log::debug!("keep new clients out of the queue of {}: {error}", self.name);
         }
     }
 }
@@ -347,32 +369,6 @@ fn classify(error: io::Error) -> Accepted {
         Some(libc::EINVAL) => Accepted::Dead(error),
         _ => Accepted::Broken(error),
     }
-}
-
-/// A classic BPF program that drops segments which ask for a connection (SYN without ACK) and
-/// passes all others, final ACKs of handshakes under way among them.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn gate(socket: &SockRef<'_>) -> io::Result<()> {
-    use socket2::SockFilter;
-    const FLAGS_OFFSET: u32 = 13;
-    const SYN: u32 = 0x02;
-    const SYN_AND_ACK: u32 = 0x12;
-    const LOAD_BYTE: u16 = 0x30;
-    const AND: u16 = 0x54;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    socket.attach_filter(&[
-        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_OFFSET),
-        SockFilter::new(AND, 0, 0, SYN_AND_ACK),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
-        SockFilter::new(RETURN, 0, 0, 0),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-    ])
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn gate(_: &SockRef<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 
 /// One `--listen` value, checked for its form and not yet looked up.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -15,38 +16,47 @@ pub(crate) enum ListenAddress {
         /// 0 lets the system choose.
         port: u16,
     },
+    /// `unix:PATH`.
+    Unix(PathBuf),
 }
 
-impl ListenAddress {
-    /// The socket addresses behind it, in the resolver's order and without repeats; at least one.
-    ///
-    /// # Errors
-    ///
-    /// When the resolver does not know the name.
-    pub(crate) fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let Self::Tcp { host, port } = self;
-        let mut found: Vec<SocketAddr> = Vec::new();
-        for address in (host.as_str(), *port).to_socket_addrs()? {
-            if !found.contains(&address) {
-                found.push(address);
-            }
+/// The socket addresses behind a name, in the resolver's order and without repeats; at least one.
+///
+/// # Errors
+///
+/// When the resolver does not know the name.
+pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in (host, port).to_socket_addrs()? {
+        if !found.contains(&address) {
+            found.push(address);
         }
-        if found.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        }
-        Ok(found)
     }
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
 }
 
 impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Tcp { host, port } = self;
-        if host.contains(':') { write!(f, "[{host}]:{port}") } else { write!(f, "{host}:{port}") }
+        match self {
+            Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Self::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
 /// Parses a `--listen` value.
 pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            "" => Err("needs a path, such as unix:/run/netgrace.sock".to_owned()),
+            _ if path.ends_with('/') => Err("names a directory; expected unix:PATH".to_owned()),
+            _ => Ok(ListenAddress::Unix(path.into())),
+        };
+    }
     let (host, port) = host_and_port(text)?;
     Ok(ListenAddress::Tcp { host: host.to_owned(), port })
 }
@@ -105,6 +115,11 @@ mod tests {
             assert_eq!(host_and_port(text), Ok(expected));
             assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(text.into()));
         }
+        for text in ["unix:/run/x.sock", "unix:x", "unix:a b:c"] {
+            let address = ListenAddress::Unix(text[5..].into());
+            assert_eq!(listen_address(text), Ok(address));
+            assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(text.into()));
+        }
     }
 
     #[test]
@@ -124,6 +139,8 @@ mod tests {
             ("localhost:http", "the port must be"),
             ("x\ny:1", "no host name has"),
             ("x y:1", "no host name has"),
+            ("unix:", "needs a path"),
+            ("unix:/run/", "names a directory"),
         ] {
             let message = listen_address(text).expect_err(text);
             assert!(message.contains(part), "{text:?}: {message:?}");
@@ -132,9 +149,9 @@ mod tests {
 
     #[test]
     fn literal_addresses_resolve_to_themselves() {
-        for text in ["127.0.0.1:0", "[::1]:80"] {
-            let found = listen_address(text).map(|address| address.resolve());
-            assert_eq!(found.expect(text).expect(text), [text.parse().expect(text)]);
+        for (host, port) in [("127.0.0.1", 0), ("::1", 80)] {
+            let found = resolve(host, port).expect(host);
+            assert_eq!(found, [SocketAddr::new(host.parse().expect(host), port)]);
         }
     }
 }

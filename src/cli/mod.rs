@@ -14,6 +14,7 @@ mod bench;
 mod failure;
 mod filter;
 mod limits;
+mod listening;
 mod logger;
 mod output;
 mod report;
@@ -21,6 +22,7 @@ mod serve;
 mod serve_args;
 mod settings;
 mod units;
+mod unix_socket;
 
 use args::{Cli, Command, Page, Shell};
 use failure::Failure;

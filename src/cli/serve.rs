@@ -1,23 +1,22 @@
 //! `netgrace serve`: binds, runs the loop, and tells how it ended.
 
-use std::io;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use log::{info, warn};
-use netgrace::{Error, ErrorKind, EventLoop, Report, Server, Signals};
+use netgrace::{EventLoop, Report, Server, Signals};
 
 use crate::cli::address::ListenAddress;
 use crate::cli::atomic_file::AtomicFile;
 use crate::cli::failure::Failure;
 use crate::cli::filter::Filter;
 use crate::cli::limits::{self, OpenFiles};
+use crate::cli::listening::{self, Listening, explain};
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output;
 use crate::cli::report;
 use crate::cli::serve_args::ServeArgs;
-use crate::cli::settings::{self, Settings};
+use crate::cli::settings::Settings;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
@@ -31,13 +30,12 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     let open_files = OpenFiles::plan(args.nofile)?.apply(args.nofile)?;
     let settings = Settings::gather(args, first, open_files)?;
     let files = Files::claim(args)?;
-    let server = bind(&settings)?;
-    announce(&settings, &server);
+    let (server, listening) = Listening::open(&settings)?;
+    listening.announce(&settings);
     info!(target: TARGET, "open files: {}", settings.files);
-    let addresses = server.local_addrs();
     let mut event_loop = EventLoop::new(server).map_err(explain)?;
     event_loop.watch_signals(signals).map_err(explain)?;
-    files.write_ports(&addresses)?;
+    files.write_ports(&listening)?;
     info!(target: TARGET, "ready");
     turn_until_finished(&mut event_loop, args);
     Ok(conclude(event_loop.server().report(), args, &files))
@@ -47,9 +45,7 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
 fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
     drop(Server::unbound(settings.config()).map_err(explain)?);
-    for address in &settings.listen {
-        resolve(address)?;
-    }
+    listening::check(&settings)?;
     Files::claim(args)?;
     match output::print(&settings.to_string()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -80,11 +76,11 @@ impl Files {
         })
     }
 
-    fn write_ports(&self, addresses: &[SocketAddr]) -> Result<(), Failure> {
+    fn write_ports(&self, listening: &Listening) -> Result<(), Failure> {
         let Some(file) = &self.ports else {
             return Ok(());
         };
-        let lines: String = addresses.iter().map(|address| format!("{address}\n")).collect();
+        let lines: String = listening.names().map(|name| format!("{name}\n")).collect();
         let written = file.write(lines.as_bytes());
         written.map_err(|error| Failure::unable(format!("cannot write the --port-file: {error}")))
     }
@@ -92,61 +88,6 @@ impl Files {
 
 fn is_stdout(path: &std::path::Path) -> bool {
     path.as_os_str() == "-"
-}
-
-/// Each name's first address that can be had, in the order given.
-fn bind(settings: &Settings<'_>) -> Result<Server, Failure> {
-    let mut server = Server::unbound(settings.config()).map_err(explain)?;
-    for address in &settings.listen {
-        let mut failed = None;
-        for candidate in resolve(address)? {
-            failed = server.listen(candidate).err();
-            if failed.is_none() {
-                break;
-            }
-        }
-        if let Some(error) = failed {
-            return Err(explain(error));
-        }
-    }
-    Ok(server)
-}
-
-fn resolve(address: &ListenAddress) -> Result<Vec<SocketAddr>, Failure> {
-    address.resolve().map_err(|error| Failure::unable(format!("cannot resolve {address}: {error}")))
-}
-
-/// What was attempted and why it failed come from the library; what to do about it from here.
-fn explain(error: Error) -> Failure {
-    if error.kind() == ErrorKind::Config {
-        return Failure::usage(settings::in_flags(&error.to_string()));
-    }
-    let message = match error.kind() {
-        ErrorKind::TokenRange => error.to_string(),
-        _ => format!("cannot {error}"),
-    };
-    let advice = match io::Error::from(error).kind() {
-        io::ErrorKind::AddrInUse => "; choose another port, or port 0 for any free one",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need privileges, such as CAP_NET_BIND_SERVICE"
-        }
-        _ => "",
-    };
-    Failure::unable(format!("{message}{advice}"))
-}
-
-fn announce(settings: &Settings<'_>, server: &Server) {
-    let backlog = settings.backlog.map_or_else(String::new, |b| format!(" (backlog {b})"));
-    for address in server.local_addrs() {
-        info!(target: TARGET, "listening on {address}{backlog}");
-        if address.ip().is_unspecified() {
-            warn!(target: TARGET, "{address} is open to every network of this machine");
-        }
-    }
-    if settings.is_backlog_capped() {
-        warn!(target: TARGET, "the system caps the backlog: raise net.core.somaxconn for more");
-    }
 }
 
 fn turn_until_finished(event_loop: &mut EventLoop, args: &ServeArgs) {

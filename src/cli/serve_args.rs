@@ -25,7 +25,7 @@ pub(crate) struct ServeCommand {
 /// The flags of `netgrace` and `netgrace serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on: host:port, [v6]:port; port 0 for any free one; repeatable
+    /// Address to listen on: host:port, [v6]:port, unix:PATH; port 0 for any free one; repeatable
     /// [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
     #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
     #[arg(help_heading = "Listening")]

@@ -32,3 +32,5 @@ mod liar;
 #[cfg(feature = "cli")]
 mod support;
 mod tidy;
+#[cfg(feature = "cli")]
+mod unix;

@@ -1,0 +1,197 @@
+//! A Unix socket's place in the file system: taken only from the dead, given back only if ours.
+
+use std::fs::{self, File, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use log::{debug, warn};
+use rustix::fs::{FlockOperation, Mode, flock};
+use rustix::process::umask;
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::cli::failure::Failure;
+use crate::cli::logger::TARGET;
+
+/// Only the user who started the server may connect.
+const MASK: Mode = Mode::RWXG.union(Mode::RWXO).union(Mode::XUSR);
+
+/// How often, and how far apart, the lock on the directory is asked for: an instance holds it for
+/// microseconds, and one that is stopped in the middle must not hold up all others for ever.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
+
+/// Which file it is. The time is part of it because a file system may give the number of a
+/// removed file to the next one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+impl From<&Metadata> for Identity {
+    fn from(found: &Metadata) -> Self {
+        let modified = (found.mtime(), found.mtime_nsec());
+        Self { device: found.dev(), inode: found.ino(), modified }
+    }
+}
+
+/// A socket's file, removed when dropped if it is ours and still the one that we made.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+    ours: bool,
+}
+
+impl SocketFile {
+    fn find(path: &Path, ours: bool) -> io::Result<Self> {
+        let found = fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), identity: Identity::from(&found), ours })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if !self.ours {
+            return;
+        }
+        let lock = lock(&self.path);
+        match fs::symlink_metadata(&self.path) {
+            Ok(found) if Identity::from(&found) == self.identity => {
+                if let Err(error) = fs::remove_file(&self.path) {
+                    warn!(target: TARGET, "cannot remove {:?}: {error}", self.path);
+                }
+            }
+            Ok(_) => debug!(target: TARGET, "{:?} is somebody else's by now", self.path),
+            Err(error) => debug!(target: TARGET, "{:?} is gone: {error}", self.path),
+        }
+        drop(lock);
+    }
+}
+
+/// What is there before we come.
+enum Found {
+    Nothing,
+    /// A socket that nobody listens on any more.
+    Stale(Identity),
+}
+
+/// Listens on a path. What a dead process left there is replaced; everything else is in the way.
+///
+/// # Errors
+///
+/// When somebody answers there, something other than a socket is there, or the path cannot be
+/// used.
+pub(crate) fn listen(
+    path: &Path,
+    backlog: Option<u32>,
+) -> Result<(UnixListener, SocketFile), Failure> {
+    let fail = |error: io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::NotFound => "; its directory must exist",
+            io::ErrorKind::AddrInUse => "; another server has just taken it",
+            io::ErrorKind::InvalidInput => "; choose a shorter path",
+            _ => "",
+        };
+        Failure::unable(format!("cannot listen on unix:{path:?}: {error}{advice}"))
+    };
+    let lock = lock(path);
+    if let Found::Stale(identity) = look(path)? {
+        clear(path, identity).map_err(fail)?;
+    }
+    let address = SockAddr::unix(path).map_err(fail)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
+    let mask = umask(MASK);
+    let bound = socket.bind(&address);
+    umask(mask);
+    bound.map_err(fail)?;
+    let file = SocketFile::find(path, true).map_err(fail)?;
+    let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+    socket.listen(backlog.unwrap_or(i32::MAX)).map_err(fail)?;
+    drop(lock);
+    Ok((socket.into(), file))
+}
+
+/// Finds out whether somebody answers: to be refused is the mark of a dead one's file.
+fn look(path: &Path) -> Result<Found, Failure> {
+    let refuse =
+        |why: String| Err(Failure::unable(format!("cannot listen on unix:{path:?}: {why}")));
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return refuse(error.to_string()),
+    };
+    if !found.file_type().is_socket() {
+        let what = match found.file_type() {
+            kind if kind.is_symlink() => "a symbolic link",
+            kind if kind.is_dir() => "a directory",
+            _ => "a file that is no socket",
+        };
+        return refuse(format!("{what} is there; remove it or choose another path"));
+    }
+    match connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Ok(Found::Stale(Identity::from(&found)))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        // Its queue is full.
+        Ok(()) => refuse("in use: a server answers there; choose another path".to_owned()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            refuse("in use: a busy server is there; choose another path".to_owned())
+        }
+        Err(error) => refuse(format!("in use, it seems: connecting to it fails: {error}")),
+    }
+}
+
+/// Connects without waiting for room in a queue.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+/// Takes a stale file out of the way by a rename, so that it is known what was taken: if somebody
+/// has put another one there meanwhile it goes back.
+fn clear(path: &Path, stale: Identity) -> io::Result<()> {
+    let aside = aside(path)?;
+    fs::rename(path, &aside)?;
+    if Identity::from(&fs::symlink_metadata(&aside)?) == stale {
+        return fs::remove_file(&aside);
+    }
+    fs::hard_link(&aside, path)?;
+    fs::remove_file(&aside)?;
+    Err(io::ErrorKind::AddrInUse.into())
+}
+
+fn aside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}.stale", std::process::id()));
+    Ok(path.with_file_name(hidden))
+}
+
+/// A lock on the directory, which keeps instances that start or end at the same time apart.
+/// Without one, on a file system that has none, the rest still holds.
+fn lock(path: &Path) -> Option<File> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let directory = File::open(directory).ok()?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Some(directory),
+            Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            Err(_) => return None,
+        }
+    }
+    None
+}

@@ -98,6 +98,12 @@ impl Acceptor {
         self.iter_mut().for_each(Listener::disown);
     }
 
+    pub(crate) fn own(&mut self, index: usize) {
+        if let Some(Some(listener)) = self.listeners.get_mut(index) {
+            listener.own();
+        }
+    }
+
     /// Calls `act` for each listener that belongs on the poll, until it fails. Once the stop closes
     /// them none does.
     pub(crate) fn for_each_registered(

@@ -152,6 +152,11 @@ impl Listener {
         self.owned = false;
     }
 
+    /// From now on its queue is ours alone.
+    pub(crate) fn own(&mut self) {
+        self.owned = true;
+    }
+
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         match &mut self.tap {
             Tap::Tcp(listener) => registry.register(listener, token, Interest::READABLE),

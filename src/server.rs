@@ -163,6 +163,12 @@ impl Server {
         self.acceptor.disown();
     }
 
+    /// From now on nobody else holds the listener that was given as number `index`, from 0: a stop
+    /// empties its queue. What [`disown_listeners`](Self::disown_listeners) takes back.
+    pub fn own_listener(&mut self, index: usize) {
+        self.acceptor.own(index);
+    }
+
     /// Has an observer follow the server's life from now on, in place of one given earlier. At
     /// any time; connections that are open already are told of when they close.
     pub fn observe(&mut self, observer: impl Observer + Send + 'static) {

@@ -18,6 +18,8 @@ pub(crate) enum ListenAddress {
     },
     /// `unix:PATH`.
     Unix(PathBuf),
+    /// `systemd`: all sockets that a service manager passes in.
+    Systemd,
 }
 
 /// The socket addresses behind a name, in the resolver's order and without repeats; at least one.
@@ -44,12 +46,16 @@ impl fmt::Display for ListenAddress {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Systemd => f.write_str("systemd"),
         }
     }
 }
 
 /// Parses a `--listen` value.
 pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
+    if text == "systemd" {
+        return Ok(ListenAddress::Systemd);
+    }
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             "" => Err("needs a path, such as unix:/run/netgrace.sock".to_owned()),
@@ -115,6 +121,7 @@ mod tests {
             assert_eq!(host_and_port(text), Ok(expected));
             assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(text.into()));
         }
+        assert_eq!(listen_address("systemd"), Ok(ListenAddress::Systemd));
         for text in ["unix:/run/x.sock", "unix:x", "unix:a b:c"] {
             let address = ListenAddress::Unix(text[5..].into());
             assert_eq!(listen_address(text), Ok(address));

@@ -8,6 +8,9 @@ use netgrace::{Error, ErrorKind, Server};
 
 use crate::cli::address::{ListenAddress, resolve};
 use crate::cli::failure::Failure;
+use crate::cli::handover::{Handed, Label};
+#[cfg(feature = "systemd")]
+use crate::cli::inherited::{self, Passed};
 use crate::cli::logger::TARGET;
 use crate::cli::settings::{self, Settings};
 use crate::cli::unix_socket::{self, SocketFile};
@@ -15,43 +18,74 @@ use crate::cli::unix_socket::{self, SocketFile};
 /// One listening socket of the server, in the server's order.
 #[derive(Debug)]
 struct Place {
+    wanted: ListenAddress,
     /// As in the port file: `127.0.0.1:5388`, `unix:/run/x.sock`.
     name: String,
     /// For the log: where it comes from, or how long its queue is.
     note: String,
     address: Option<SocketAddr>,
+    /// The file of a Unix socket, if it is not the service manager's.
     file: Option<SocketFile>,
 }
 
-/// The listening sockets of the server. Dropping it removes the files of those that have one.
-#[derive(Debug, Default)]
+impl Place {
+    fn is_managed(&self) -> bool {
+        self.wanted == ListenAddress::Systemd
+    }
+}
+
+/// The listening sockets of the server. Dropping it removes the files that are ours.
+#[derive(Debug)]
 pub(crate) struct Listening {
     places: Vec<Place>,
+    backlog: Option<u32>,
 }
 
 impl Listening {
-    /// Listens on all addresses of the settings, in their order.
+    /// Listens on all addresses of the settings, in their order. What a predecessor has handed
+    /// over is taken out of `handed` and used.
     ///
     /// # Errors
     ///
     /// What kept it from listening on one of them, and what to do about it.
-    pub(crate) fn open(settings: &Settings<'_>) -> Result<(Server, Self), Failure> {
+    pub(crate) fn open(
+        settings: &Settings<'_>,
+        handed: &mut Vec<Handed>,
+    ) -> Result<(Server, Self), Failure> {
         let mut server = Server::unbound(settings.config()).map_err(explain)?;
-        let mut listening = Self::default();
+        let mut listening = Self { places: Vec::new(), backlog: settings.backlog };
         for wanted in &settings.listen {
+            let text = wanted.to_string();
+            let mut found = false;
+            for handed in handed.extract_if(.., |handed| handed.label.wanted == text) {
+                listening.take_over(&mut server, wanted, handed)?;
+                found = true;
+            }
             match wanted {
+                _ if found => {}
                 ListenAddress::Tcp { host, port } => {
-                    listening.bind(&mut server, wanted, host, *port, settings.backlog)?;
+                    listening.bind(&mut server, wanted, host, *port)?;
                 }
                 ListenAddress::Unix(path) => {
                     let (listener, file) = unix_socket::listen(path, settings.backlog)?;
                     server.adopt_unix(listener, true).map_err(explain)?;
-                    let (name, note) = (wanted.to_string(), of_backlog(settings.backlog));
-                    listening.places.push(Place { name, note, address: None, file: Some(file) });
+                    listening.add(wanted, text, of_backlog(settings.backlog), None, Some(file));
                 }
+                ListenAddress::Systemd => listening.inherit(&mut server, wanted)?,
             }
         }
         Ok((server, listening))
+    }
+
+    fn add(
+        &mut self,
+        wanted: &ListenAddress,
+        name: String,
+        note: String,
+        address: Option<SocketAddr>,
+        file: Option<SocketFile>,
+    ) {
+        self.places.push(Place { wanted: wanted.clone(), name, note, address, file });
     }
 
     /// Each name's first address that can be had.
@@ -61,7 +95,6 @@ impl Listening {
         wanted: &ListenAddress,
         host: &str,
         port: u16,
-        backlog: Option<u32>,
     ) -> Result<(), Failure> {
         let mut failed = None;
         for candidate in find(wanted, host, port)? {
@@ -70,14 +103,101 @@ impl Listening {
                 break;
             }
         }
-        match failed {
-            Some(error) => Err(explain(error)),
-            None => {
-                let address = server.local_addrs().last().copied();
-                let name = address.map_or_else(|| wanted.to_string(), |bound| bound.to_string());
-                self.places.push(Place { name, note: of_backlog(backlog), address, file: None });
-                Ok(())
+        if let Some(error) = failed {
+            return Err(explain(error));
+        }
+        let address = server.local_addrs().last().copied();
+        let name = address.map_or_else(|| wanted.to_string(), |bound| bound.to_string());
+        self.add(wanted, name, of_backlog(self.backlog), address, None);
+        Ok(())
+    }
+
+    /// A socket of the predecessor's, which goes on listening until it has let go of it.
+    fn take_over(
+        &mut self,
+        server: &mut Server,
+        wanted: &ListenAddress,
+        handed: Handed,
+    ) -> Result<(), Failure> {
+        let Handed { label, socket } = handed;
+        let note = " (taken over)".to_owned();
+        let file = match (wanted, label.file) {
+            (ListenAddress::Unix(path), Some(identity)) => {
+                Some(SocketFile::of_another(path, identity))
             }
+            _ => None,
+        };
+        let address = if label.is_unix {
+            server.adopt_unix(socket.into(), false).map_err(explain)?;
+            None
+        } else {
+            server.adopt(socket.into()).map_err(explain)?;
+            server.local_addrs().last().copied()
+        };
+        self.add(wanted, label.name, note, address, file);
+        Ok(())
+    }
+
+    /// All sockets that the service manager passes in.
+    #[cfg(feature = "systemd")]
+    fn inherit(&mut self, server: &mut Server, wanted: &ListenAddress) -> Result<(), Failure> {
+        for (passed, unit) in inherited::take()? {
+            let failed = |error: Error| {
+                Failure::unable(format!("cannot listen on the socket {unit:?} of systemd: {error}"))
+            };
+            let note = format!(" (systemd socket {unit:?})");
+            match passed {
+                Passed::Tcp(listener) => {
+                    server.adopt(listener).map_err(failed)?;
+                    let address = server.local_addrs().last().copied();
+                    let name = address.map_or_else(String::new, |address| address.to_string());
+                    self.add(wanted, name, note, address, None);
+                }
+                Passed::Unix(listener) => {
+                    let name = unix_socket::name(&listener);
+                    server.adopt_unix(listener, false).map_err(failed)?;
+                    self.add(wanted, name, note, None, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "systemd"))]
+    fn inherit(&mut self, _: &mut Server, wanted: &ListenAddress) -> Result<(), Failure> {
+        Err(Failure::unable(format!(
+            "cannot listen on {wanted}: this build has no systemd feature"
+        )))
+    }
+
+    /// What a successor needs to know of each, in the server's order.
+    pub(crate) fn labels(&self) -> Vec<Label> {
+        let label = |place: &Place| Label {
+            wanted: place.wanted.to_string(),
+            name: place.name.clone(),
+            is_unix: place.address.is_none(),
+            file: place.file.as_ref().map(SocketFile::identity),
+        };
+        self.places.iter().map(label).collect()
+    }
+
+    /// From now on nobody else holds them, apart from the service manager.
+    pub(crate) fn own(&mut self, server: &mut Server) {
+        for (index, place) in self.places.iter_mut().enumerate() {
+            if !place.is_managed() {
+                server.own_listener(index);
+            }
+            if let Some(file) = &mut place.file {
+                file.set_ours(true);
+            }
+        }
+    }
+
+    /// From now on they are a successor's.
+    pub(crate) fn disown(&mut self, server: &mut Server) {
+        server.disown_listeners();
+        for file in self.places.iter_mut().filter_map(|place| place.file.as_mut()) {
+            file.set_ours(false);
         }
     }
 
@@ -109,7 +229,7 @@ pub(crate) fn check(settings: &Settings<'_>) -> Result<(), Failure> {
     for wanted in &settings.listen {
         match wanted {
             ListenAddress::Tcp { host, port } => drop(find(wanted, host, *port)?),
-            ListenAddress::Unix(_) => {}
+            ListenAddress::Unix(_) | ListenAddress::Systemd => {}
         }
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! `netgrace serve`: binds, runs the loop, and tells how it ended.
 
 use std::process::ExitCode;
-use std::time::Instant;
 
 use log::{info, warn};
 use netgrace::{EventLoop, Report, Server, Signals};
@@ -10,13 +9,16 @@ use crate::cli::address::ListenAddress;
 use crate::cli::atomic_file::AtomicFile;
 use crate::cli::failure::Failure;
 use crate::cli::filter::Filter;
-use crate::cli::limits::{self, OpenFiles};
+use crate::cli::limits::OpenFiles;
 use crate::cli::listening::{self, Listening, explain};
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output;
+use crate::cli::predecessor::Predecessor;
 use crate::cli::report;
 use crate::cli::serve_args::ServeArgs;
+use crate::cli::service::Service;
 use crate::cli::settings::Settings;
+use crate::cli::successor::Program;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
@@ -27,18 +29,21 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     if args.dry_run {
         return dry_run(args, first);
     }
+    let program = Program::current();
+    let (predecessor, mut handed) = Predecessor::find()?;
     let open_files = OpenFiles::plan(args.nofile)?.apply(args.nofile)?;
     let settings = Settings::gather(args, first, open_files)?;
     let files = Files::claim(args)?;
-    let (server, listening) = Listening::open(&settings)?;
+    let (server, listening) = Listening::open(&settings, &mut handed)?;
     listening.announce(&settings);
     info!(target: TARGET, "open files: {}", settings.files);
     let mut event_loop = EventLoop::new(server).map_err(explain)?;
     event_loop.watch_signals(signals).map_err(explain)?;
-    files.write_ports(&listening)?;
+    let mut service = Service::new(event_loop, listening, predecessor, program, args.stats);
+    files.write_ports(service.listening())?;
     info!(target: TARGET, "ready");
-    turn_until_finished(&mut event_loop, args);
-    Ok(conclude(event_loop.server().report(), args, &files))
+    service.run();
+    Ok(conclude(service.report(), args, &files))
 }
 
 /// Checks all that can be checked without starting anything.
@@ -88,24 +93,6 @@ impl Files {
 
 fn is_stdout(path: &std::path::Path) -> bool {
     path.as_os_str() == "-"
-}
-
-fn turn_until_finished(event_loop: &mut EventLoop, args: &ServeArgs) {
-    let interval = args.stats.limit();
-    let mut due = interval.and_then(|interval| Instant::now().checked_add(interval));
-    while !event_loop.is_finished() {
-        // Without --stats no clock is read here: the loop knows its own deadlines.
-        event_loop.turn(due.map(|due| due.saturating_duration_since(Instant::now())));
-        let now = due.map(|_| Instant::now());
-        let is_due = due.is_some_and(|due| now.is_some_and(|now| now >= due));
-        if event_loop.take_stats_request() || is_due {
-            let line = report::to_line(&event_loop.server().stats(), limits::resident_bytes());
-            info!(target: TARGET, "{line}");
-        }
-        if is_due {
-            due = now.and_then(|now| now.checked_add(interval?));
-        }
-    }
 }
 
 /// Tells how it ended. A report that cannot be written is a line in the log: the exit code speaks

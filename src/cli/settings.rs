@@ -46,6 +46,11 @@ impl<'a> Settings<'a> {
         if listen.is_empty() {
             listen = from_environment()?;
         }
+        if listen.iter().filter(|address| **address == ListenAddress::Systemd).count() > 1 {
+            return Err(Failure::usage(
+                "--listen systemd takes all sockets that are passed in: give it once",
+            ));
+        }
         if let Timeout::After(budget) = args.shutdown_timeout
             && !args.lame_duck.is_zero()
             && args.lame_duck >= budget

@@ -27,10 +27,11 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 /// Which file it is. The time is part of it because a file system may give the number of a
 /// removed file to the next one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-    modified: (i64, i64),
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    /// Seconds and nanoseconds.
+    pub(crate) modified: (i64, i64),
 }
 
 impl From<&Metadata> for Identity {
@@ -49,9 +50,24 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    fn find(path: &Path, ours: bool) -> io::Result<Self> {
+    fn find(path: &Path) -> io::Result<Self> {
         let found = fs::symlink_metadata(path)?;
-        Ok(Self { path: path.to_owned(), identity: Identity::from(&found), ours })
+        Ok(Self { path: path.to_owned(), identity: Identity::from(&found), ours: true })
+    }
+
+    /// The file of a socket that another process still holds.
+    pub(crate) fn of_another(path: &Path, identity: Identity) -> Self {
+        Self { path: path.to_owned(), identity, ours: false }
+    }
+
+    /// Which file it was when the socket was bound.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// From now on it is, or is not, ours to remove.
+    pub(crate) fn set_ours(&mut self, ours: bool) {
+        self.ours = ours;
     }
 }
 
@@ -110,11 +126,18 @@ pub(crate) fn listen(
     let bound = socket.bind(&address);
     umask(mask);
     bound.map_err(fail)?;
-    let file = SocketFile::find(path, true).map_err(fail)?;
+    let file = SocketFile::find(path).map_err(fail)?;
     let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
     socket.listen(backlog.unwrap_or(i32::MAX)).map_err(fail)?;
     drop(lock);
     Ok((socket.into(), file))
+}
+
+/// What a socket of somebody else's making listens on, as the port file shows it.
+#[cfg(feature = "systemd")]
+pub(crate) fn name(listener: &UnixListener) -> String {
+    let path = listener.local_addr().ok().and_then(|bound| Some(bound.as_pathname()?.to_owned()));
+    path.map_or_else(|| "unix:".to_owned(), |path| format!("unix:{}", path.display()))
 }
 
 /// Finds out whether somebody answers: to be refused is the mark of a dead one's file.

@@ -23,14 +23,20 @@ mod bench_truth;
 mod cli;
 #[cfg(feature = "cli")]
 mod console;
+#[cfg(feature = "cli")]
+mod crowd;
 mod embed;
 #[cfg(feature = "cli")]
 mod files;
-mod library;
 #[cfg(feature = "cli")]
 mod liar;
+mod library;
+#[cfg(feature = "cli")]
+mod replace;
 #[cfg(feature = "cli")]
 mod support;
+#[cfg(feature = "systemd")]
+mod systemd;
 mod tidy;
 #[cfg(feature = "cli")]
 mod unix;

@@ -68,7 +68,7 @@ impl Drop for Directory {
 /// The program, in an environment that does not depend on ours.
 pub fn netgrace(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_netgrace"));
-    command.args(args).env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN");
+    command.args(args).env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN").stdin(Stdio::null());
     command
 }
 
@@ -76,7 +76,7 @@ pub fn netgrace(args: &[&str]) -> Command {
 pub fn netgrace_in_shell(line: &str, args: &[&str]) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", line, "sh", env!("CARGO_BIN_EXE_netgrace")]).args(args);
-    command.env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN");
+    command.env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN").stdin(Stdio::null());
     command
 }
 
@@ -107,7 +107,7 @@ impl Process {
     /// Spawns it with the stdout and stderr that the command has been given.
     #[track_caller]
     pub fn spawn_as_is(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::null()).spawn().expect("the program starts");
+        let mut child = command.spawn().expect("the program starts");
         let stdout = child.stdout.take().map(Collector::new);
         let stderr = child.stderr.take().map(Collector::new);
         let started = Instant::now();

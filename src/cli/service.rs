@@ -1,0 +1,229 @@
+//! The server at work: its loop, and what the world around it wants to know and may ask for.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use log::{info, warn};
+use mio::Token;
+use netgrace::{EventLoop, Phase, Report};
+
+use crate::cli::handover::Label;
+use crate::cli::limits;
+use crate::cli::listening::Listening;
+use crate::cli::logger::TARGET;
+#[cfg(feature = "systemd")]
+use crate::cli::manager::Manager;
+use crate::cli::predecessor::Predecessor;
+use crate::cli::report;
+use crate::cli::successor::{Program, Successor};
+use crate::cli::units::Timeout;
+
+/// The tokens of the program's own sources, above the server's.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    predecessor: Token,
+    successor: Token,
+}
+
+impl Tokens {
+    fn new(first: usize) -> Self {
+        Self { predecessor: Token(first), successor: Token(first.saturating_add(1)) }
+    }
+}
+
+/// A line of counters at every interval.
+#[derive(Debug)]
+struct Ticker {
+    interval: Duration,
+    due: Option<Instant>,
+}
+
+impl Ticker {
+    fn new(interval: Duration) -> Self {
+        Self { interval, due: Instant::now().checked_add(interval) }
+    }
+
+    fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due {
+            self.due = now.checked_add(self.interval);
+        }
+        is_due
+    }
+}
+
+/// The loop and those around it.
+pub(crate) struct Service {
+    event_loop: EventLoop,
+    listening: Listening,
+    tokens: Tokens,
+    stats: Option<Ticker>,
+    #[cfg(feature = "systemd")]
+    manager: Option<Manager>,
+    predecessor: Option<Predecessor>,
+    program: Program,
+    successor: Option<Successor>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        event_loop: EventLoop,
+        listening: Listening,
+        predecessor: Option<Predecessor>,
+        program: Program,
+        stats: Timeout,
+    ) -> Self {
+        let tokens = Tokens::new(event_loop.first_free_token());
+        Self {
+            event_loop,
+            listening,
+            tokens,
+            stats: stats.limit().map(Ticker::new),
+            #[cfg(feature = "systemd")]
+            manager: Manager::from_environment(),
+            predecessor,
+            program,
+            successor: None,
+        }
+    }
+
+    pub(crate) fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        self.event_loop.server().report()
+    }
+
+    /// Tells everybody that clients are served, and serves them to the end of a stop.
+    pub(crate) fn run(&mut self) {
+        #[cfg(feature = "systemd")]
+        if let Some(manager) = &mut self.manager {
+            manager.ready();
+        }
+        if let Some(predecessor) = &mut self.predecessor {
+            let token = self.tokens.predecessor;
+            match predecessor.register(self.event_loop.registry(), token) {
+                Ok(()) => predecessor.tell_ready(),
+                Err(error) => warn!(target: TARGET, "watch the predecessor: {error}"),
+            }
+        }
+        while !self.event_loop.is_finished() {
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        // Without anybody to serve but the clients no clock is read here: the loop knows its own
+        // deadlines.
+        let timeout = self
+            .is_timed()
+            .then(Instant::now)
+            .and_then(|now| Some(self.next_deadline(now)?.saturating_duration_since(now)));
+        let (tokens, mut by_predecessor, mut by_successor) = (self.tokens, false, false);
+        self.event_loop.turn_with(timeout, &mut |_, event| {
+            by_predecessor |= event.token() == tokens.predecessor;
+            by_successor |= event.token() == tokens.successor;
+        });
+        let asked = self.event_loop.take_stats_request();
+        if self.event_loop.take_upgrade_request() {
+            self.start_successor(Instant::now());
+        }
+        if by_predecessor && let Some(predecessor) = &mut self.predecessor {
+            predecessor.on_event();
+        }
+        if self.predecessor.as_ref().is_some_and(Predecessor::is_gone) {
+            self.predecessor = None;
+            self.listening.own(self.event_loop.server_mut());
+        }
+        let now = self.is_timed().then(Instant::now);
+        if asked || self.stats.as_mut().zip(now).is_some_and(|(stats, now)| stats.is_due(now)) {
+            let line = report::to_line(&self.event_loop.server().stats(), limits::resident_bytes());
+            info!(target: TARGET, "{line}");
+        }
+        let Some(now) = now else { return };
+        #[cfg(feature = "systemd")]
+        if let Some(manager) = &mut self.manager {
+            manager.end_turn(&self.event_loop.server().stats(), now);
+        }
+        self.follow_successor(by_successor, now);
+    }
+
+    /// Whether anybody here has deadlines.
+    fn is_timed(&self) -> bool {
+        #[cfg(feature = "systemd")]
+        if self.manager.is_some() {
+            return true;
+        }
+        self.stats.is_some() || self.successor.is_some()
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        #[cfg(feature = "systemd")]
+        let manager = self.manager.as_ref().and_then(Manager::next_deadline);
+        #[cfg(not(feature = "systemd"))]
+        let manager = None;
+        let stats = self.stats.as_ref().and_then(|stats| stats.due);
+        let successor = self.successor.as_ref().and_then(|other| other.next_deadline(now));
+        [manager, stats, successor].into_iter().flatten().min()
+    }
+
+    fn start_successor(&mut self, now: Instant) {
+        let server = self.event_loop.server();
+        let refusal = if server.phase() > Phase::Running {
+            "this process is stopping"
+        } else if self.successor.is_some() {
+            "another one is starting"
+        } else if self.predecessor.is_some() {
+            "the process before this one is still there"
+        } else {
+            ""
+        };
+        if !refusal.is_empty() {
+            warn!(target: TARGET, "no successor is started: {refusal}");
+            return;
+        }
+        let sockets: Vec<(Label, BorrowedFd<'_>)> =
+            self.listening.labels().into_iter().zip(server.listeners()).collect();
+        let started = Successor::start(&self.program, &sockets, now);
+        let registry = self.event_loop.registry();
+        let started = started.map(|mut successor| {
+            if let Err(error) = successor.register(registry, self.tokens.successor) {
+                successor.give_up("its answer cannot be watched for", now);
+                warn!(target: TARGET, "watch the successor: {error}");
+            }
+            successor
+        });
+        match started {
+            Ok(successor) => self.successor = Some(successor),
+            Err(error) => warn!(target: TARGET, "cannot start a successor: {error}; carrying on"),
+        }
+    }
+
+    fn follow_successor(&mut self, heard: bool, now: Instant) {
+        let Some(successor) = &mut self.successor else { return };
+        let phase = self.event_loop.server().phase();
+        if heard {
+            successor.on_event(now);
+        }
+        successor.end_turn(now);
+        if phase > Phase::Running {
+            successor.give_up("this process is stopping", now);
+        }
+        let let_go = successor.is_in_charge() && phase >= Phase::Draining;
+        if successor.has_ended() || let_go {
+            // Our listeners are closed. To drop the channel is to say so.
+            self.successor = None;
+        } else if successor.is_ready() {
+            let pid = successor.pid();
+            info!(target: TARGET, "process {pid} carries on; this one finishes what it has");
+            successor.put_in_charge();
+            #[cfg(feature = "systemd")]
+            if let Some(manager) = self.manager.take() {
+                manager.hand_over(pid);
+            }
+            self.listening.disown(self.event_loop.server_mut());
+            self.event_loop.begin_shutdown();
+        }
+    }
+}

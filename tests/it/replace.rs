@@ -1,0 +1,262 @@
+//! Replacement under load: SIGUSR2 starts the program anew, and nobody notices.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+
+use crate::crowd::{Crowd, Target};
+use crate::support::{Directory, Process, wait_for};
+
+/// A copy of the program that a test may replace, and what it leaves behind.
+struct Installed {
+    directory: Directory,
+    program: PathBuf,
+}
+
+impl Installed {
+    fn new() -> Self {
+        let directory = Directory::new();
+        let program = directory.join("netgrace");
+        fs::copy(env!("CARGO_BIN_EXE_netgrace"), &program).expect("a copy");
+        Self { directory, program }
+    }
+
+    /// Puts a script in the program's place, as an upgrade would: by a rename.
+    fn replace_by(&self, script: &str) {
+        let path = self.directory.join("new");
+        fs::write(&path, script).expect("a script");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("an executable");
+        fs::rename(&path, &self.program).expect("a replacement");
+    }
+
+    /// Its log goes to a file, which its successors share.
+    fn start(&self, args: &[&str]) -> Process {
+        let log = fs::File::options().create(true).append(true).open(self.log_path());
+        let mut command = Command::new(&self.program);
+        command.args(args).env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN");
+        command.stderr(log.expect("a log")).stdout(std::process::Stdio::null());
+        command.stdin(std::process::Stdio::null());
+        Process::spawn_as_is(&mut command)
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.directory.join("log")
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn wait_for_log(&self, part: &str, times: usize) {
+        let seen = || (self.log().matches(part).count() >= times).then_some(());
+        wait_for(&format!("{part:?} in the log {times} times\n{}", self.log()), seen);
+    }
+
+    /// The process that was started last to carry on.
+    #[track_caller]
+    fn successor(&self) -> Pid {
+        let log = self.log();
+        let line = log.lines().rfind(|line| line.contains("started process ")).expect("one");
+        let number = line.split("started process ").nth(1).expect("a number");
+        let number = number.split(' ').next().expect("a number").parse().expect("a number");
+        Pid::from_raw(number).expect("a process")
+    }
+}
+
+impl Drop for Installed {
+    /// Whatever a failed test left running.
+    fn drop(&mut self) {
+        let log = self.log();
+        for line in log.lines().filter(|_| std::thread::panicking()) {
+            let number = line.split("started process ").nth(1).and_then(|n| n.split(' ').next());
+            if let Some(pid) = number.and_then(|n| n.parse().ok()).and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        if std::thread::panicking() {
+            eprintln!("--- log\n{log}---");
+        }
+    }
+}
+
+#[track_caller]
+fn wait_for_end(pid: Pid) {
+    wait_for("its end", || test_kill_process(pid).is_err().then_some(()));
+}
+
+#[track_caller]
+fn first_line(path: &Path) -> String {
+    let text = wait_for("the port file", || fs::read_to_string(path).ok());
+    text.lines().next().expect("a line").to_owned()
+}
+
+/// Ten replacements, while a crowd comes and goes.
+#[track_caller]
+fn ten_times(installed: &Installed, process: Process, target: &Target) -> Pid {
+    let crowd = Crowd::gather(target);
+    let mut first = Some(process);
+    for round in 1..=10 {
+        crowd.wait_for_served(20);
+        let old = match &first {
+            Some(process) => Pid::from_raw(process.pid() as i32).expect("a process"),
+            None => installed.successor(),
+        };
+        kill_process(old, Signal::USR2).expect("a signal");
+        installed.wait_for_log("has let go of the sockets", round);
+        match first.take() {
+            Some(process) => drop(process.finish().exits(0)),
+            None => wait_for_end(old),
+        }
+    }
+    crowd.wait_for_served(20);
+    assert!(crowd.send_home() > 200);
+    installed.successor()
+}
+
+#[track_caller]
+fn check_accounts(installed: &Installed, stops: usize) {
+    let log = installed.log();
+    let ends: Vec<_> = log.lines().filter(|line| line.contains("; grade ")).collect();
+    assert_eq!(ends.len(), stops, "{log}");
+    for end in ends {
+        assert!(end.contains(", 0 cut, ") && end.contains(", 0 lost; "), "{end}");
+    }
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+}
+
+#[test]
+fn ten_replacements_under_load_are_noticed_by_nobody() {
+    let installed = Installed::new();
+    let ports = installed.directory.join("ports");
+    let process = installed.start(&[
+        "-l",
+        "127.0.0.1:0",
+        "-l",
+        "127.0.0.2:0",
+        "--port-file",
+        ports.to_str().expect("UTF-8"),
+    ]);
+    let address = first_line(&ports);
+    let before = fs::read_to_string(&ports).expect("a port file");
+    let last = ten_times(&installed, process, &Target::Tcp(address.parse().expect("an address")));
+    assert_eq!(fs::read_to_string(&ports).expect("a port file"), before);
+    kill_process(last, Signal::TERM).expect("a signal");
+    wait_for_end(last);
+    check_accounts(&installed, 11);
+    // The last one had the sockets to itself, and emptied their queues.
+    let log = installed.log();
+    assert_eq!(log.matches("left the queue of").count(), 20, "{log}");
+    std::net::TcpStream::connect(&address).expect_err("nobody listens any more");
+}
+
+#[test]
+fn a_unix_socket_and_its_file_go_along() {
+    let installed = Installed::new();
+    let path = installed.directory.join("echo.sock");
+    let address = format!("unix:{}", path.display());
+    let process = installed.start(&["-l", &address]);
+    installed.wait_for_log("] ready", 1);
+    let file = fs::symlink_metadata(&path).expect("a file").ino();
+    let last = ten_times(&installed, process, &Target::Unix(path.clone()));
+    assert_eq!(fs::symlink_metadata(&path).expect("the same file").ino(), file);
+    kill_process(last, Signal::TERM).expect("a signal");
+    wait_for_end(last);
+    check_accounts(&installed, 11);
+    assert!(!path.exists(), "the last one removes it");
+}
+
+/// Asks for a replacement that fails, and checks that the old one carries on.
+#[track_caller]
+fn carries_on(script: &str, parts: &[&str]) {
+    let installed = Installed::new();
+    let ports = installed.directory.join("ports");
+    let ports_text = ports.to_str().expect("UTF-8");
+    let mut process = installed.start(&["-l", "127.0.0.1:0", "--port-file", ports_text]);
+    let address = first_line(&ports);
+    let crowd = Crowd::gather(&Target::Tcp(address.parse().expect("an address")));
+    if script.is_empty() {
+        fs::remove_file(&installed.program).expect("the program");
+    } else {
+        installed.replace_by(script);
+    }
+    for round in 1..=2 {
+        process.signal(Signal::USR2);
+        for part in parts {
+            installed.wait_for_log(part, round);
+        }
+        crowd.wait_for_served(20);
+    }
+    crowd.send_home();
+    process.signal(Signal::TERM);
+    process.finish().exits(0);
+}
+
+#[test]
+fn a_successor_that_fails_changes_nothing() {
+    carries_on("#!/bin/sh\nexit 7\n", &["it did not get ready; carrying on", "exit status: 7"]);
+}
+
+#[test]
+fn a_program_that_is_gone_changes_nothing() {
+    carries_on("", &["cannot start a successor: ", "carrying on"]);
+}
+
+#[test]
+fn a_program_that_cannot_be_run_changes_nothing() {
+    carries_on("no program at all", &["cannot start a successor: ", "carrying on"]);
+}
+
+#[test]
+fn a_successor_that_hangs_is_ended_and_changes_nothing() {
+    // It does not heed the request to end either.
+    carries_on(
+        "#!/bin/sh\ntrap '' TERM\nexec sleep 60\n",
+        &["it was not ready after 5s; carrying on", "signal: 9"],
+    );
+}
+
+#[test]
+fn a_stop_that_comes_while_a_successor_starts_stops_both() {
+    let installed = Installed::new();
+    let mut process = installed.start(&["-l", "127.0.0.1:0"]);
+    installed.wait_for_log("] ready", 1);
+    installed.replace_by("#!/bin/sh\nexec sleep 60\n");
+    process.signal(Signal::USR2);
+    installed.wait_for_log("started process ", 1);
+    process.signal(Signal::TERM);
+    let outcome = process.finish().exits(0);
+    assert!(outcome.took < Duration::from_secs(4), "{outcome:#?}");
+    installed.wait_for_log("this process is stopping", 1);
+    // Its parent is gone, so somebody else has to bury it, which may take a while here.
+    let state = format!("/proc/{}/stat", installed.successor().as_raw_nonzero());
+    wait_for("the end of the successor", || match fs::read_to_string(&state) {
+        Ok(stat) => stat.contains(") Z ").then_some(()),
+        Err(_) => Some(()),
+    });
+}
+
+#[test]
+fn only_one_successor_is_started_at_a_time() {
+    let installed = Installed::new();
+    let mut process = installed.start(&["-l", "127.0.0.1:0"]);
+    installed.wait_for_log("] ready", 1);
+    installed.replace_by("#!/bin/sh\nexec sleep 60\n");
+    process.signal(Signal::USR2);
+    installed.wait_for_log("started process ", 1);
+    process.signal(Signal::USR2);
+    installed.wait_for_log("no successor is started: another one is starting", 1);
+    process.signal(Signal::TERM);
+    process.finish().exits(0);
+}
+
+#[test]
+fn a_handover_that_is_announced_and_does_not_come_is_an_error() {
+    let mut command = crate::support::netgrace(&["-l", "127.0.0.1:0"]);
+    let outcome = crate::support::run(command.env("NETGRACE_HANDOVER", "1")).exits(1);
+    assert!(outcome.stderr.contains("NETGRACE_HANDOVER"), "{outcome:#?}");
+}

@@ -11,32 +11,22 @@
 )]
 
 mod api;
-#[cfg(feature = "cli")]
 mod bench_audit;
-#[cfg(feature = "cli")]
 mod bench_load;
-#[cfg(feature = "cli")]
 mod bench_output;
-#[cfg(feature = "cli")]
 mod bench_truth;
-#[cfg(feature = "cli")]
 mod cli;
-#[cfg(feature = "cli")]
 mod console;
-#[cfg(feature = "cli")]
 mod crowd;
 mod embed;
-#[cfg(feature = "cli")]
 mod files;
-#[cfg(feature = "cli")]
+mod host;
 mod liar;
 mod library;
-#[cfg(feature = "cli")]
+mod naive;
 mod replace;
-#[cfg(feature = "cli")]
 mod support;
-#[cfg(feature = "systemd")]
+mod survive;
 mod systemd;
 mod tidy;
-#[cfg(feature = "cli")]
 mod unix;

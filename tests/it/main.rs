@@ -10,6 +10,7 @@
     unreachable_pub
 )]
 
+mod accept;
 mod api;
 mod bench_audit;
 mod bench_load;
@@ -25,6 +26,8 @@ mod liar;
 mod library;
 mod naive;
 mod replace;
+mod stop;
+mod storm;
 mod support;
 mod survive;
 mod systemd;

@@ -77,11 +77,6 @@ pub fn netgrace(args: &[&str]) -> Command {
 
 /// The program started by a shell line in which `"$@"` is the program and its arguments.
 pub fn netgrace_in_shell(line: &str, args: &[&str]) -> Command {
-<<<<<<< HEAD
-    let mut command = Command::new("sh");
-    command.args(["-c", line, "sh", env!("CARGO_BIN_EXE_netgrace")]).args(args);
-    command.env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN").stdin(Stdio::null());
-=======
     wrapped("sh", &["-c", line, "sh"], args)
 }
 
@@ -89,14 +84,13 @@ pub fn netgrace_in_shell(line: &str, args: &[&str]) -> Command {
 pub fn wrapped(wrapper: &str, options: &[&str], args: &[&str]) -> Command {
     let inner = netgrace(args);
     let mut command = Command::new(wrapper);
-    command.args(options).arg(inner.get_program()).args(inner.get_args());
+    command.args(options).arg(inner.get_program()).args(inner.get_args()).stdin(Stdio::null());
     for (name, value) in inner.get_envs() {
         match value {
             Some(value) => command.env(name, value),
             None => command.env_remove(name),
         };
     }
->>>>>>> 64f0505 (Stop under a queue, a stream, a storm and a shortage, through the program)
     command
 }
 

@@ -299,6 +299,9 @@ impl<P> Open<P> {
         let Held::Piped { pipe, len } = &mut **held else { return Ok(0) };
         let most = PIPE_BYTES.min(work.room);
         let count = fill(stream, pipe, most).map_err(Flow::Close)?;
+        if count == 0 {
+            return Ok(0);
+        }
         *len = count;
         let budget = work.budget;
         ledger.on_read(count, work);

@@ -129,7 +129,10 @@ impl Network {
                 (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
                     (!expired).then_some("a FIN for silence before the time")
                 }
-                (Phase::Draining, _) if impatient => None,
+                (Phase::Draining, _) if impatient => {
+                    let unheard = !promised && line.duplex.read == 0 && !line.hiccuped;
+                    unheard.then_some("a FIN before the first read")
+                }
                 (Phase::Draining, _) if !promised => Some("a FIN before the queue was read"),
                 (Phase::Draining, Drain::Idle) if silence < grace => {
                     Some("a FIN before the grace was over")

@@ -6,11 +6,8 @@ use super::network::Network;
 use super::peer::Saw;
 use crate::config::Drain;
 use crate::engine::phase::Phase;
-use crate::engine::report::{CloseReason, Grade};
+use crate::engine::report::{CloseReason, Grade, Report};
 
-/// Above so many connections each one is looked at only now and then.
-const CROWD: usize = 48;
-const RARELY: u64 = 32;
 /// A tick, rounded up twice, and the rounding of the host's sleep.
 const ROUNDING: u64 = 3_000;
 
@@ -49,7 +46,7 @@ impl Host {
             )?;
         }
         self.check_budget(phase)?;
-        if network.lines.len() <= CROWD || self.turns.is_multiple_of(RARELY) {
+        if self.turns.is_multiple_of(self.plan.stride) {
             self.check_lines(&network)?;
         }
         Ok(())
@@ -102,6 +99,7 @@ impl Host {
         }
         self.network.lock().dropping = true;
         self.engine = None;
+        self.note_end(report.as_ref().map(Report::grade));
         let mut network = self.network.lock();
         for line in network.lines.iter_mut().filter(|line| line.peer.script.gulp > 0) {
             line.peer.script.gulp = u64::MAX;
@@ -174,10 +172,9 @@ fn overdue(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option
         return (phase < Phase::Forcing && over(now - fin, linger))
             .then_some("lingers beyond its time");
     }
-    let drained = network.draining_since.map(|since| now - since);
-    // Behind one that moved at the stop a connection may wait for that one's time.
-    let silence = silence.min(drained.unwrap_or(u64::MAX));
-    let drained = drained.unwrap_or(0);
+    let drained = network.draining_since.map_or(0, |since| now - since);
+    // Behind one that moved when the drain came by, a connection may wait for that one's time.
+    let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| now - at));
     let open = match (phase, drain) {
         (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
             return idle_timeout

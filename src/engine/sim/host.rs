@@ -1,5 +1,6 @@
 //! The host of an engine: it does in the simulated world what `Server` does in the real one.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -51,7 +52,11 @@ pub(super) struct Host {
     /// Turns in a row that were called for and moved nothing.
     pub(super) idle_turns: u64,
     pub(super) backlog_left: u64,
+    /// Clients taken in by this turn.
+    pub(super) taken: u64,
     last_progress: u64,
+    /// What this life had in it.
+    pub(super) corners: BTreeSet<&'static str>,
 }
 
 impl Host {
@@ -90,7 +95,9 @@ impl Host {
             overtime: 0,
             idle_turns: 0,
             backlog_left: 0,
+            taken: 0,
             last_progress: 0,
+            corners: BTreeSet::new(),
         }
     }
 
@@ -98,7 +105,9 @@ impl Host {
     pub(super) fn run(&mut self) -> Result<(), String> {
         while self.engine.as_ref().is_some_and(|engine| engine.phase() < Phase::Finished) {
             let slept = self.sleep()?;
+            self.taken = 0;
             self.turn();
+            self.note_turn();
             self.count_turn(slept)?;
             self.check_turn()?;
         }
@@ -277,7 +286,12 @@ impl Host {
         let Some(engine) = &mut self.engine else { return };
         self.network.lock().may_free = true;
         let freed = engine.end_turn(now);
-        self.network.lock().may_free = false;
+        let mut network = self.network.lock();
+        network.may_free = false;
+        if engine.phase() == Phase::Draining {
+            network.visited_at = network.visited_at.or(Some(network.now));
+        }
+        drop(network);
         if freed > 0 && self.intake == Intake::Full {
             self.intake = Intake::Ready;
         }
@@ -304,6 +318,7 @@ impl Host {
                 continue;
             };
             self.network.lock().register(at, slot);
+            self.taken += 1;
             engine.insert(End::new(&self.network, at), Some((address, 7).into()), owner, now);
         }
     }

@@ -15,6 +15,7 @@
 
 mod account;
 mod check;
+mod corner;
 mod duplex;
 mod end;
 mod host;
@@ -25,6 +26,7 @@ mod peer;
 mod plan;
 mod random;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,8 +56,12 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-fn live(seed: u64, trace: bool) -> Result<(), String> {
-    let life = AssertUnwindSafe(|| Host::new(seed, trace).run());
+/// Lives once. Answers what was in it.
+fn live(seed: u64, trace: bool) -> Result<BTreeSet<&'static str>, String> {
+    let life = AssertUnwindSafe(|| {
+        let mut host = Host::new(seed, trace);
+        host.run().map(|()| host.corners)
+    });
     catch_unwind(life).unwrap_or_else(|_| Err("the engine panicked".to_owned()))
 }
 
@@ -64,6 +70,42 @@ fn report(seed: u64, wrong: &str) -> ! {
         "seed {seed}: {wrong}\nreplay: NETGRACE_SEED={seed} cargo test --lib engine::sim -- \
          --nocapture"
     )
+}
+
+/// What the lives of all seeds came to.
+#[derive(Debug, Default)]
+struct Outcome {
+    failure: Option<(u64, String)>,
+    corners: BTreeMap<&'static str, u64>,
+}
+
+fn live_all(seeds: u64) -> Outcome {
+    let next = AtomicU64::new(0);
+    let outcome = Mutex::new(Outcome::default());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds || outcome.lock().unwrap().failure.is_some() {
+                        return;
+                    }
+                    let life = live(seed, false);
+                    let mut outcome = outcome.lock().unwrap();
+                    match life {
+                        Err(wrong) => outcome.failure = Some((seed, wrong)),
+                        Ok(corners) => {
+                            for corner in corners {
+                                *outcome.corners.entry(corner).or_default() += 1;
+                            }
+                        }
+                    }
+                }
+            });
+        }
+    });
+    outcome.into_inner().unwrap()
 }
 
 #[test]
@@ -75,25 +117,13 @@ fn every_life_keeps_every_law() {
         return;
     }
     let seeds = number("NETGRACE_SEEDS").unwrap_or(SEEDS);
-    let next = AtomicU64::new(0);
-    let failure = Mutex::new(None);
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while failure.lock().unwrap().is_none() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    if let Err(wrong) = live(seed, false) {
-                        *failure.lock().unwrap() = Some((seed, wrong));
-                    }
-                }
-            });
-        }
-    });
-    if let Some((seed, wrong)) = failure.into_inner().unwrap() {
+    let outcome = live_all(seeds);
+    if let Some((seed, wrong)) = outcome.failure {
         report(seed, &wrong);
+    }
+    println!("{seeds} lives had {:#?}", outcome.corners);
+    for corner in corner::ALL {
+        let count = outcome.corners.get(corner).copied().unwrap_or(0);
+        assert!(count > 0 || seeds < SEEDS, "no life had this in it: {corner}");
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Network {
     pub(super) listening: bool,
     pub(super) phase: Phase,
     pub(super) draining_since: Option<u64>,
+    /// The end of the first turn that drained.
+    pub(super) visited_at: Option<u64>,
     /// The engine is being dropped: everything is cut.
     pub(super) dropping: bool,
     /// Slots may be freed now.
@@ -65,6 +67,7 @@ impl Network {
             listening: true,
             phase: Phase::Running,
             draining_since: None,
+            visited_at: None,
             dropping: false,
             may_free: false,
             bytes_read: 0,

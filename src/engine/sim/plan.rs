@@ -55,6 +55,8 @@ pub(super) struct Plan {
     pub(super) race_rate: u64,
     /// The span in which clients come and act, in microseconds.
     pub(super) span: u64,
+    /// Turns from one look at every single connection to the next.
+    pub(super) stride: u64,
 }
 
 fn millis(time: u64) -> Duration {
@@ -65,12 +67,12 @@ impl Plan {
     pub(super) fn new(random: &mut Random) -> Self {
         let grace = random.pick(&[0, 1, 2, 5, 20, 200]);
         let span = 1000 * random.between(1, 8) * grace.max(random.size(16));
-        let count = match random.below(200) {
+        let count = match random.below(500) {
             0 => random.between(200, 600),
-            1..30 => random.between(13, 60),
-            _ => random.between(1, 12),
+            1..25 => random.between(13, 60),
+            _ => random.size(12),
         };
-        let config = config(random, grace, span);
+        let mut config = config(random, grace, span);
         let capacity = match random.below(4) {
             0 => random.between(1, count),
             1 => count,
@@ -83,6 +85,9 @@ impl Plan {
             _ if bulk => 4 << 20,
             _ => random.pick(&[256, 8 << 10, 64 << 10]),
         };
+        if bulk && random.one_in(2) {
+            config.max_held = Some((64 << 10) + random.below(64 << 10) as usize);
+        }
         let storm = random.percent(40);
         let homes = random.between(1, count);
         let clients = (0..count)
@@ -90,7 +95,7 @@ impl Plan {
                 at: if storm { 0 } else { random.below(span) },
                 address: home(random.below(homes)),
                 sizes: sizes(random, most, bulk),
-                script: script(random, most, span),
+                script: script(random, most, span, bulk),
                 start: random.below(1 << 32),
                 hiccups: random.below(12) as u32,
             })
@@ -105,6 +110,7 @@ impl Plan {
             hiccup_rate: random.pick(&[0, 0, 4, 30]),
             race_rate: random.pick(&[0, 0, 3, 20]),
             span,
+            stride: if count > 12 { 29 } else { random.pick(&[1, 5]) },
         }
     }
 }
@@ -140,29 +146,36 @@ fn home(number: u64) -> IpAddr {
 }
 
 fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
-    let mut one = || match random.below(3) {
-        _ if bulk => most / random.between(1, 40),
+    let mut one = |bulk: bool| match random.below(3) {
+        _ if bulk => most / random.between(1, 20),
         0 => random.size(64),
         1 => random.size(4 << 10),
-        _ => random.size(most.max(4 << 10)),
+        _ => random.size(most.clamp(4 << 10, 64 << 10)),
     };
-    Sizes { recv: one(), send: one(), peer: one() }
+    let recv = one(bulk);
+    let roomy = one(false) % 2 == 0;
+    Sizes { recv, send: one(bulk && roomy), peer: one(bulk && roomy) }
 }
 
-fn script(random: &mut Random, most: u64, span: u64) -> Script {
+fn script(random: &mut Random, most: u64, span: u64, bulk: bool) -> Script {
     let total = match random.below(12) {
         0 => 0,
         1 => u64::MAX >> 1,
+        _ if bulk => most / random.between(1, 8),
         _ => random.size(most),
     };
-    let chunk = random.size(most.min(total.max(1)));
+    let chunk = match most.min(total.max(1)) {
+        whole if bulk => (whole / random.between(1, 8)).max(1),
+        whole => random.size(whole),
+    };
     let window = match random.below(3) {
         0 => chunk,
-        1 => random.size(most),
+        1 if !bulk => random.size(most),
         _ => u64::MAX,
     };
     let gulp = match random.below(10) {
         0 => 0,
+        1 | 2 if bulk => 0,
         1 | 2 => random.size((most / 64).max(64)),
         _ => most,
     };
@@ -171,8 +184,8 @@ fn script(random: &mut Random, most: u64, span: u64) -> Script {
         chunk,
         window,
         gulp,
-        pace: span / random.between(4, 60) + 1,
-        until: random.between(1, 5) * span,
+        pace: span / random.between(2, 30) + 1,
+        until: random.between(1, 3) * span,
         ending: random.pick(&[
             Ending::Stay,
             Ending::Stay,

@@ -17,6 +17,9 @@ pub(crate) const PIPE_BYTES: usize = 1024 << 10;
 /// Calls that move bytes through a pipe may move more than those that copy: it costs less.
 const PIPE_BUDGET: usize = 4;
 
+/// With less room than this nothing is read, lest a full server reads in crumbs.
+pub(crate) const LEAST_ROOM: usize = 16 << 10;
+
 /// What the owner of a connection is to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
@@ -193,10 +196,10 @@ impl<P> Open<P> {
             if work.budget == 0 {
                 return Flow::Again;
             }
-            let size = work.buffer.len().min(work.room);
-            if size == 0 {
+            if work.room < LEAST_ROOM {
                 return Flow::Pause;
             }
+            let size = work.buffer.len().min(work.room);
             if use_pipe {
                 match self.pass_through(stream, ledger, work) {
                     Ok(0) => {}

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use self::connection::Connection;
 use self::deadline::{Clock, Limit, earlier};
-use self::echo::{Flow, Place};
+use self::echo::{Flow, LEAST_ROOM, Place};
 use self::observer::Observer;
 use self::phase::{Cause, Phase, Stop, StopLimits};
 use self::quota::Quota;
@@ -46,8 +46,6 @@ const CONNECTION_BUDGET: usize = 256 << 10;
 const SLICE: usize = 256;
 /// Connections pumped without an event in one turn.
 const READY_SLICE: u32 = 1024;
-/// Room below which a pause does not end, so that one does not resume for a few bytes.
-const ROOM_TO_RESUME: usize = 16 << 10;
 /// What a pump without an event goes by: try everything, trust no short read.
 const UNTOLD: Readiness = Readiness::NONE;
 /// Spans of quiet time that a talking peer is given under `idle` and `flush`.
@@ -271,7 +269,7 @@ impl<S: Stream> Engine<S> {
 
     fn has_work(&self, now: Instant) -> bool {
         let lists = self.table.lists();
-        let resumable = self.table.has_paused() && self.room() >= ROOM_TO_RESUME;
+        let resumable = self.table.has_paused() && self.room() >= LEAST_ROOM;
         let due = match self.stop.phase() {
             Phase::Running | Phase::LameDuck | Phase::Finished => false,
             Phase::Draining => {
@@ -448,7 +446,7 @@ impl<S: Stream> Engine<S> {
 
     fn resume(&mut self) {
         for _ in 0..SLICE {
-            if !self.table.has_paused() || self.room() < ROOM_TO_RESUME {
+            if !self.table.has_paused() || self.room() < LEAST_ROOM {
                 return;
             }
             self.table.resume();

@@ -11,6 +11,8 @@ use crate::engine::phase::Phase;
 const CALL_BYTES: u64 = 2 * ((1 << 20) + (256 << 10) + (256 << 10) + (64 << 10));
 /// Calls that one call of the engine may make on one connection without moving a byte.
 const CALL_FAILURES: u32 = 64;
+/// And how many in all.
+const CALLS: u32 = 1_000;
 
 impl Network {
     /// What every call at the server's end goes through; answers an error that is no fault of the
@@ -23,7 +25,13 @@ impl Network {
         let line = &mut self.lines[at];
         if line.epoch != epoch {
             (line.epoch, line.epoch_bytes, line.epoch_failures) = (epoch, 0, 0);
+            line.epoch_calls = 0;
         }
+        line.epoch_calls += 1;
+        if line.epoch_calls > CALLS {
+            self.blame(at, "too many calls in one");
+        }
+        let line = &self.lines[at];
         if line.closed.is_some() {
             self.blame(at, &format!("{what} after it was accounted for"));
         }

@@ -43,6 +43,7 @@ pub(super) struct Line {
     pub(super) epoch: u64,
     pub(super) epoch_bytes: u64,
     pub(super) epoch_failures: u32,
+    pub(super) epoch_calls: u32,
 }
 
 impl Line {
@@ -70,6 +71,7 @@ impl Line {
             epoch: 0,
             epoch_bytes: 0,
             epoch_failures: 0,
+            epoch_calls: 0,
         }
     }
 

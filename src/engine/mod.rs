@@ -320,7 +320,10 @@ impl<S: Stream> Engine<S> {
         let quiet = || self.clock.is_past(connection.active(), self.settings.idle_grace);
         let done = match self.settings.drain {
             Drain::Peer => false,
-            Drain::Idle | Drain::Flush if impatient => connection.owes_nothing(),
+            // One that we paused is not talking: what waits for us there has its turn first.
+            Drain::Idle | Drain::Flush if impatient => {
+                connection.owes_nothing() && !connection.is_paused()
+            }
             Drain::Flush => connection.is_dry(),
             Drain::Idle => connection.is_dry() && quiet(),
         };

@@ -186,7 +186,7 @@ fn overdue(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option
     };
     let impatient = drained > 5 * grace + ROUNDING;
     let dry = open && !line.duplex.has_input() && !paused;
-    if open && impatient {
+    if open && impatient && !paused {
         return Some("open beyond all patience");
     }
     match drain {

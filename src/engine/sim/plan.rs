@@ -79,7 +79,7 @@ impl Plan {
             _ => 1024,
         };
         // A crowd would take long if each of them had much to say.
-        let bulk = count <= 12 && random.one_in(8);
+        let bulk = count <= 12 && random.one_in(14);
         let most = match count {
             13.. => 4 << 10,
             _ if bulk => 4 << 20,

@@ -8,7 +8,7 @@ use crate::engine::phase::Phase;
 
 /// Bytes that one call of the engine may move for one connection, read and written: an echo
 /// through a pipe or by copy, and a discard.
-const CALL_BYTES: u64 = 2 * ((1 << 20) + (256 << 10) + (256 << 10) + (64 << 10));
+const CALL_BYTES: u64 = 2 * ((2 << 20) + (256 << 10) + (256 << 10) + (64 << 10));
 /// Calls that one call of the engine may make on one connection without moving a byte.
 const CALL_FAILURES: u32 = 64;
 /// And how many in all.

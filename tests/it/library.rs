@@ -114,6 +114,7 @@ fn it_installs_no_logger_and_no_panic_hook() {
 
 /// Has a peer that streams end its side and then break the connection while it is owed bytes:
 /// what is written after that is answered by EPIPE.
+#[cfg(feature = "signals")]
 fn break_a_stream() {
     let mut host = Host::of(quick());
     let mut client = host.connect();

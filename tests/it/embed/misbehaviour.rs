@@ -208,6 +208,30 @@ fn a_batch_that_outlives_the_stop_does_nothing() {
 }
 
 #[test]
+fn a_batch_that_outlives_a_server_is_nobodys() {
+    let mut host = Host::new(64);
+    host.add(server(quick()), TokenRange::new(0, 20));
+    host.add(server(quick()), TokenRange::new(20, 20));
+    let mut gone: Vec<_> = (0..5).map(|_| host.connect()).collect();
+    let mut kept = Client::connect(host.guests[1].local_addr());
+    host.until_open(5);
+    host.echo(&mut kept, b"before");
+    gone.iter_mut().for_each(|client| client.send(b"x"));
+    kept.send(b"in one batch with the dead");
+    host.wait(Duration::from_millis(100));
+    drop(host.guests.remove(0));
+    host.dispatch();
+    host.end_turn();
+    assert!(host.foreign.iter().all(|token| token.0 < 20), "{:?}", host.foreign);
+    host.receive(&mut kept, b"in one batch with the dead");
+    // The tokens may serve the next one.
+    host.add(server(quick()), TokenRange::new(0, 20));
+    let mut new = Client::connect(host.guests[1].local_addr());
+    host.echo(&mut new, b"after");
+    host.echo(&mut kept, b"after");
+}
+
+#[test]
 fn time_that_goes_backward_stands_still() {
     let mut host = Host::of(quick().idle_timeout(Duration::from_secs(1)));
     let past = Instant::now();

@@ -99,10 +99,8 @@ fn the_deadline_alone_carries_a_stop_to_its_end() {
         assert!(turns < 100, "it spins");
     }
     let report = host.guest().report();
-    assert_eq!(
-        (report.connections.drained, report.grade()),
-        (1, Grade::Confirmed.min(report.grade()))
-    );
+    assert_eq!((report.connections.drained, report.bytes.late), (1, 0));
+    assert!(report.grade() >= Grade::Lossless);
     assert!(report.stop.unwrap() < Duration::from_secs(5));
 }
 

@@ -12,7 +12,7 @@ use crate::cli::output;
 use netgrace::load::{Interval, Phase, Progress};
 
 const CONNECTING: &str = "connecting {pos:>7}/{len} [{bar:20}] {msg}";
-const TIMED: &str = "{prefix} {msg}";
+const TIMED: &str = "{msg}";
 
 const COLUMNS: &str = "\
 #  time    conns  conn/s    msg/s   MiB/s    p50us    p99us    maxus  errors
@@ -64,21 +64,18 @@ impl Display {
                 }
             }
             Self::Bar { bar, phase, last, rates } => {
-                if *phase != progress.phase {
-                    *phase = progress.phase;
-                    bar.set_style(style(if *phase == Phase::Connecting {
-                        CONNECTING
-                    } else {
-                        TIMED
-                    }));
-                }
+                let entered = *phase != progress.phase;
+                *phase = progress.phase;
                 if *phase == Phase::Connecting {
                     bar.set_length(progress.requested);
                     bar.set_position(progress.established);
                     bar.set_message(connecting(progress));
                 } else {
-                    bar.set_prefix(prefix(progress));
-                    bar.set_message(running(progress, last.as_deref(), rates));
+                    let text = running(progress, last.as_deref(), rates);
+                    bar.set_message(format!("{} {text}", phase_and_time(progress)));
+                }
+                if entered {
+                    bar.set_style(style(TIMED));
                 }
             }
         }
@@ -124,7 +121,7 @@ fn connecting(progress: &Progress) -> String {
 }
 
 /// `running 7/10s`.
-fn prefix(progress: &Progress) -> String {
+fn phase_and_time(progress: &Progress) -> String {
     let name = match progress.phase {
         Phase::Connecting => "connecting",
         Phase::Warmup => "warming up",

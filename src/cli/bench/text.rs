@@ -8,7 +8,8 @@ use super::{
     value::{Percentile, Sizes},
 };
 use crate::cli::units::format_duration;
-use netgrace::load::{Audit, Latency, Results};
+use netgrace::load::{Audit, Interval, Latency, Results};
+use serde_json::Value;
 
 /// The whole report, with a line break at its end.
 pub(crate) fn report(outcome: &Outcome, complaints: &[Complaint]) -> String {
@@ -245,27 +246,33 @@ fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
         audit.lost_bytes, audit.late_bytes
     ));
     if let Some(report) = &outcome.report {
-        let text = |path: &str| {
-            let value = report.pointer(path);
-            value.map_or_else(|| "?".to_owned(), |value| value.to_string().replace('"', ""))
-        };
-        lines.push(format!(
-            "           server's own report: {}, {} accepted, {} bytes read = {} written + {} late \
-             + {} unsent + {} of lost peers",
-            text("/grade"),
-            text("/connections/accepted"),
-            text("/bytes/read"),
-            text("/bytes/written"),
-            text("/bytes/late"),
-            text("/bytes/unsent"),
-            text("/bytes/peer_aborted"),
-        ));
+        lines.push(format!("           server's own report: {}", own_report(report)));
     }
 }
 
+/// The grade and the sum of the server's own report.
+fn own_report(report: &Value) -> String {
+    let number = |path: &str| report.pointer(path).and_then(Value::as_u64);
+    let shown = |path: &str| number(path).map_or_else(|| "?".to_owned(), |count| count.to_string());
+    let grade = report.pointer("/grade").and_then(Value::as_str).unwrap_or("?");
+    let mut text = format!(
+        "{grade}, {} accepted, {} bytes read = {} written",
+        shown("/connections/accepted"),
+        shown("/bytes/read"),
+        shown("/bytes/written"),
+    );
+    for (path, name) in [("late", "late"), ("unsent", "unsent"), ("peer_aborted", "of lost peers")]
+    {
+        if let Some(count) = number(&format!("/bytes/{path}")).filter(|count| *count > 0) {
+            text.push_str(&format!(" + {count} {name}"));
+        }
+    }
+    text
+}
+
 fn pictures(results: &Results, lines: &mut Vec<String>) {
-    let rates: Vec<f64> =
-        results.intervals.iter().map(netgrace::load::Interval::messages_per_second).collect();
+    let measured = results.intervals.iter().filter(|interval| !interval.stopping);
+    let rates: Vec<f64> = measured.map(Interval::messages_per_second).collect();
     if rates.len() > 1 {
         let low = rates.iter().copied().fold(f64::INFINITY, f64::min);
         let high = rates.iter().copied().fold(0.0, f64::max);

@@ -21,6 +21,9 @@ use crate::load::{
 /// The first retry comes after this, in nanoseconds; each further one after twice the time.
 const RETRY_AFTER: u64 = 50_000_000;
 
+/// The longest delay of paced connects that is made up for, in nanoseconds.
+const CATCH_UP: u64 = 10_000_000;
+
 /// So many source addresses are tried where one after the other is in use.
 const SOURCES_TRIED: u32 = 64;
 
@@ -89,8 +92,8 @@ impl Connector {
             let Reverse((_, key)) = self.retries.pop()?;
             Some(key)
         })?;
-        // A pause of the generator must not be made up for by a burst.
-        let earliest = now.saturating_sub(self.gap);
+        // What the coarse sleep of the poll delayed is made up for, a longer pause is not.
+        let earliest = now.saturating_sub(self.gap.max(CATCH_UP));
         self.next_at = self.next_at.max(earliest).saturating_add(self.gap);
         self.inflight = self.inflight.saturating_add(1);
         Some(key)

@@ -74,6 +74,9 @@ pub struct Plan {
     pub stop_after: Option<Duration>,
     /// The audit waits so long for the server to end every connection. Default 10 s.
     pub exit_within: Duration,
+    /// So long after the server was told to stop the clients leave by themselves, each when its
+    /// last echo is back. Default: they go on until the server ends them.
+    pub leave_after: Option<Duration>,
     /// The step of the time series. Default 1 s.
     pub interval: Duration,
     /// Spin so long after the last event before sleeping. Default 0.
@@ -109,6 +112,7 @@ impl Plan {
             close: Close::Fin,
             stop_after: None,
             exit_within: Duration::from_secs(10),
+            leave_after: None,
             interval: Duration::from_secs(1),
             busy_poll: Duration::ZERO,
         }

@@ -105,6 +105,18 @@ fn a_command_is_started_loaded_and_stopped() {
 }
 
 #[test]
+fn clients_of_a_server_that_waits_for_them_leave() {
+    let server = Server::start(&["--drain", "peer", "--shutdown-timeout", "infinity"]);
+    let (pid, target) = (server.process.pid().to_string(), server.address().to_string());
+    let args = ["-c", "20", "-p", "4", "--leave-after", "300ms", "--pid", &pid, &target];
+    let (outcome, result) = bench(&[&args[..], &SHORT[..]].concat());
+    outcome.exits(0);
+    assert_eq!(number(&result, "/shutdown/clean"), 20);
+    assert!(number(&result, "/shutdown/last_close_ns") >= 300_000_000, "{result}");
+    server.finish().exits(0);
+}
+
+#[test]
 fn a_command_that_does_not_listen_is_no_run() {
     let taken = liar::honest();
     let outcome = run(&mut netgrace(&["bench", &taken.target(), "--", "true"])).exits(1);

@@ -185,6 +185,12 @@ pub(crate) struct BenchArgs {
     #[arg(value_parser = units::positive_duration)]
     pub(crate) exit_within: Duration,
 
+    /// Have the clients leave by themselves so long after the signal, for servers that wait for
+    /// them [default: they go on sending until the server ends them]
+    #[arg(long, value_name = "DUR", help_heading = "Shutdown audit")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) leave_after: Option<Duration>,
+
     /// Step of progress and time series
     #[arg(short, long, value_name = "DUR", default_value = "1s", help_heading = "Output")]
     #[arg(value_parser = units::positive_duration)]

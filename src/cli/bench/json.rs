@@ -88,6 +88,7 @@ fn config(outcome: &Outcome) -> Value {
         "close": match plan.close { Close::Fin => "fin", Close::Rst => "rst" },
         "shutdown_after_ns": plan.stop_after.map(nanos),
         "exit_within_ns": nanos(plan.exit_within),
+        "leave_after_ns": plan.leave_after.map(nanos),
         "verify": plan.verify,
         "seed": plan.seed,
     })

@@ -175,6 +175,7 @@ fn plan(args: &BenchArgs, targets: Vec<Target>, subject: &Subject) -> Plan {
         (after, _) => after,
     };
     plan.exit_within = args.exit_within;
+    plan.leave_after = args.leave_after;
     plan.interval = args.interval;
     plan.busy_poll = args.busy_poll;
     plan

@@ -151,14 +151,26 @@ impl Worker {
             if let Some(churn) = &mut self.churn {
                 churn.advance(key.saturating_add(1).checked_rem(self.share.seats).unwrap_or(0));
             }
-            let Some(seat) = self.seats.get_mut(key) else {
-                return;
-            };
-            if seat.flights.len() == 0 {
-                self.close(key, now);
-            } else {
-                seat.state = State::Retiring;
-            }
+            self.retire(key, now);
+        }
+    }
+
+    /// Closes a connection as soon as nothing is in flight on it.
+    fn retire(&mut self, key: usize, now: u64) {
+        let Some(seat) = self.seats.get_mut(key) else { return };
+        if seat.state != State::Open {
+            return;
+        }
+        if seat.flights.len() == 0 {
+            self.close(key, now);
+        } else {
+            seat.state = State::Retiring;
+        }
+    }
+
+    pub(super) fn retire_all(&mut self, now: u64) {
+        for key in 0..self.share.seats {
+            self.retire(key, now);
         }
     }
 

@@ -92,6 +92,8 @@ pub(super) struct Worker {
     step_opened: u64,
     step_lost: u64,
     scan_at: u64,
+    /// When the clients of a stopping server leave.
+    leave_at: u64,
     publish_at: u64,
     last_event: u64,
     /// The kinds of notes already sent in this phase.
@@ -135,6 +137,7 @@ impl Worker {
             step_opened: 0,
             step_lost: 0,
             scan_at: 0,
+            leave_at: NEVER,
             publish_at: 0,
             last_event: 0,
             noted: Vec::new(),
@@ -199,6 +202,10 @@ impl Worker {
             self.churn_due(now);
         }
         self.steps_due(now);
+        if now >= self.leave_at {
+            self.leave_at = NEVER;
+            self.retire_all(now);
+        }
         if now >= self.scan_at {
             self.scan(now);
         }
@@ -242,6 +249,8 @@ impl Worker {
                 self.end_measuring(since);
                 self.connector.clear();
                 self.mark_all();
+                let leave = self.shared.plan.leave_after.map(nanos);
+                self.leave_at = leave.map_or(NEVER, |leave| since.saturating_add(leave));
             }
             Phase::Settling => self.end_load(since, now),
             Phase::Closing => {
@@ -329,6 +338,7 @@ impl Worker {
         let due = [
             self.step_at,
             self.scan_at,
+            self.leave_at,
             self.connector.next_due(),
             self.schedule.as_ref().filter(|_| self.is_sending()).map_or(NEVER, Schedule::next_due),
             self.churn.as_ref().filter(|_| self.is_sending()).map_or(NEVER, Churn::next_due),

@@ -17,6 +17,7 @@ use crate::server::Server;
 #[cfg(feature = "signals")]
 use crate::signals::{Signals, Wish};
 use crate::token::TokenRange;
+use crate::turn::TurnTimes;
 
 const WAKER: Token = Token(usize::MAX);
 #[cfg(feature = "signals")]
@@ -61,6 +62,7 @@ pub struct EventLoop {
     last_event: Option<Instant>,
     /// Polling failed: only the end is left.
     broken: bool,
+    turn_times: Option<TurnTimes>,
 }
 
 impl EventLoop {
@@ -91,6 +93,7 @@ impl EventLoop {
             signals: None,
             last_event: None,
             broken: false,
+            turn_times: None,
         })
     }
 
@@ -151,6 +154,17 @@ impl EventLoop {
     #[must_use]
     pub fn first_free_token(&self) -> usize {
         self.server.tokens().map_or(0, |tokens| tokens.first().saturating_add(tokens.len()))
+    }
+
+    /// Measures how long turns take from now on, at the price of a look at the clock in each.
+    pub fn measure_turns(&mut self) {
+        self.turn_times.get_or_insert_default();
+    }
+
+    /// How long turns took, since they are measured.
+    #[must_use]
+    pub fn turn_times(&self) -> Option<TurnTimes> {
+        self.turn_times
     }
 
     /// Starts the graceful stop now; a handle does it from elsewhere. See
@@ -234,6 +248,9 @@ impl EventLoop {
         self.server.end_turn(registry, now);
         if self.busy_poll.is_some() && count > 0 {
             self.last_event = Some(now);
+        }
+        if let Some(times) = &mut self.turn_times {
+            times.add(now.elapsed());
         }
         count
     }

@@ -209,6 +209,7 @@ mod server;
 mod signals;
 mod socket;
 mod token;
+mod turn;
 
 pub use config::{Config, Drain};
 pub use engine::observer::{Closed, Observer};
@@ -221,3 +222,4 @@ pub use server::Server;
 #[cfg(feature = "signals")]
 pub use signals::Signals;
 pub use token::{Readiness, TokenRange};
+pub use turn::TurnTimes;

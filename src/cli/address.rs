@@ -67,6 +67,14 @@ pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     Ok(ListenAddress::Tcp { host: host.to_owned(), port })
 }
 
+/// Parses an `--admin` value: as of `--listen` over TCP, or a port of this machine only.
+pub(crate) fn admin_address(text: &str) -> Result<ListenAddress, String> {
+    let local = format!("127.0.0.1:{text}");
+    let is_port = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let (host, port) = host_and_port(if is_port { &local } else { text })?;
+    Ok(ListenAddress::Tcp { host: host.to_owned(), port })
+}
+
 /// Splits `host:port` or `[v6]:port`.
 pub(crate) fn host_and_port(text: &str) -> Result<(&str, u16), String> {
     let (host, port) = split(text)?;
@@ -126,6 +134,16 @@ mod tests {
             let address = ListenAddress::Unix(text[5..].into());
             assert_eq!(listen_address(text), Ok(address));
             assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(text.into()));
+        }
+    }
+
+    #[test]
+    fn an_admin_address_may_be_a_port() {
+        let shown = |text| admin_address(text).map(|address| address.to_string());
+        assert_eq!(shown("9000"), Ok("127.0.0.1:9000".to_owned()));
+        assert_eq!(shown("[::1]:0"), Ok("[::1]:0".to_owned()));
+        for text in ["", "65536", "unix:/x", "systemd", "a"] {
+            assert!(shown(text).is_err(), "{text}");
         }
     }
 

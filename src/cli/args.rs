@@ -19,6 +19,7 @@ Signals:
   INT, TERM, HUP  stop gracefully; again, 500 ms or more later: cut what is left; a third: die
   QUIT            cut what is left
   USR1            log the counters
+  USR2            start the program anew and hand the sockets over; stop once it serves
 
 Exit codes:
   0      stopped on request, nothing lost
@@ -31,6 +32,8 @@ Examples:
   netgrace                                      echo on 127.0.0.1:5388 until Ctrl-C
   netgrace -l 0.0.0.0:7000 -l '[::]:7000'       everywhere, both families
   netgrace -l 127.0.0.1:0 --port-file port.txt  any free port, told to a script
+  netgrace -l unix:/run/user/1000/echo.sock     a Unix socket, for its owner only
+  netgrace --admin 9090                         health and metrics on 127.0.0.1:9090
   netgrace --drain peer --shutdown-timeout 30s  let every client finish, up to 30 s
   netgrace --report - --strict                  print the account of the stop as JSON";
 

@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 
 mod address;
+mod admin;
 mod args;
 mod atomic_file;
 mod bench;

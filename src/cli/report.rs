@@ -10,9 +10,27 @@ use crate::cli::units::approximate_duration;
 
 /// The report as one JSON object on one line. What is not known is null.
 pub(crate) fn to_json(report: &Report, strict: bool) -> String {
+    format!("{}\n", object(report, strict))
+}
+
+/// The same of a server that is still at work, with its phase: what the stop will prove is not
+/// known yet.
+pub(crate) fn snapshot(report: &Report, stats: &Stats) -> String {
+    let mut object = object(report, false);
+    if let Some(object) = object.as_object_mut() {
+        object.insert("phase".to_owned(), stats.phase.to_string().into());
+        object.insert("open".to_owned(), stats.open.into());
+        for key in ["grade", "exit_code"] {
+            object.insert(key.to_owned(), Value::Null);
+        }
+    }
+    format!("{object}\n")
+}
+
+fn object(report: &Report, strict: bool) -> Value {
     let connections = &report.connections;
     let bytes = &report.bytes;
-    let object = json!({
+    json!({
         "schema": "netgrace-report/1",
         "grade": report.grade().to_string(),
         "exit_code": report.exit_code(strict),
@@ -44,8 +62,7 @@ pub(crate) fn to_json(report: &Report, strict: bool) -> String {
             "unsent": bytes.unsent,
             "peer_aborted": bytes.peer_aborted,
         },
-    });
-    format!("{object}\n")
+    })
 }
 
 /// The last lines of a stop, the verdict being the last of them.

@@ -6,6 +6,7 @@ use log::{info, warn};
 use netgrace::{EventLoop, Report, Server, Signals};
 
 use crate::cli::address::ListenAddress;
+use crate::cli::admin::Admin;
 use crate::cli::atomic_file::AtomicFile;
 use crate::cli::failure::Failure;
 use crate::cli::filter::Filter;
@@ -35,11 +36,16 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     let settings = Settings::gather(args, first, open_files)?;
     let files = Files::claim(args)?;
     let (server, listening) = Listening::open(&settings, &mut handed)?;
+    let admin = args.admin.as_ref().map(|wanted| Admin::open(wanted, &mut handed)).transpose()?;
     listening.announce(&settings);
     info!(target: TARGET, "open files: {}", settings.files);
     let mut event_loop = EventLoop::new(server).map_err(explain)?;
     event_loop.watch_signals(signals).map_err(explain)?;
     let mut service = Service::new(event_loop, listening, predecessor, program, args.stats);
+    if let Some(admin) = admin {
+        let answered = service.answer(admin);
+        answered.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
+    }
     files.write_ports(service.listening())?;
     info!(target: TARGET, "ready");
     service.run();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::address::{ListenAddress, listen_address};
+use crate::cli::address::{ListenAddress, admin_address, listen_address};
 use crate::cli::filter::Verbosity;
 use crate::cli::limits::{self, Nofile};
 use crate::cli::units::{self, Timeout};
@@ -25,8 +25,8 @@ pub(crate) struct ServeCommand {
 /// The flags of `netgrace` and `netgrace serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on: host:port, [v6]:port, unix:PATH; port 0 for any free one; repeatable
-    /// [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
+    /// Address to listen on: host:port, [v6]:port, unix:PATH, systemd (sockets passed in);
+    /// port 0 for any free one; repeatable [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
     #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
     #[arg(help_heading = "Listening")]
     pub(crate) listen: Vec<ListenAddress>,
@@ -48,6 +48,14 @@ pub(crate) struct ServeArgs {
     #[arg(short, long, value_name = "N", value_parser = units::positive_count)]
     #[arg(help_heading = "Limits")]
     pub(crate) max_conns: Option<u64>,
+
+    /// Connections held at once from one address; more are closed as soon as they are accepted
+    #[arg(long, value_name = "N", value_parser = units::positive_count, help_heading = "Limits")]
+    pub(crate) max_per_ip: Option<u64>,
+
+    /// Bytes held for all slow readers together; above it reading pauses
+    #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Limits")]
+    pub(crate) max_held: Option<u64>,
 
     /// Soft limit of open files: a number, max (the hard limit) or keep
     #[arg(long, value_name = "N|max|keep", default_value = "max", help_heading = "Limits")]
@@ -104,6 +112,11 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) user_timeout: Timeout,
 
+    /// Probe a peer that has been silent for this long (SO_KEEPALIVE)
+    #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Sockets")]
+    #[arg(value_parser = units::optional_timeout)]
+    pub(crate) keepalive: Timeout,
+
     /// Spin this long after the last event before sleeping: latency for CPU time
     #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Sockets")]
     #[arg(value_parser = units::optional_timeout)]
@@ -117,6 +130,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Output")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) stats: Timeout,
+
+    /// Serve /healthz, /metrics and /report over HTTP here: host:port, or a port of 127.0.0.1
+    #[arg(long, value_name = "ADDR", value_parser = admin_address, help_heading = "Output")]
+    pub(crate) admin: Option<ListenAddress>,
 
     /// Print the effective settings and limits on stdout, start nothing
     #[arg(long, help_heading = "Output")]

@@ -1,5 +1,6 @@
 //! The server at work: its loop, and what the world around it wants to know and may ask for.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,8 @@ use log::{info, warn};
 use mio::Token;
 use netgrace::{EventLoop, Phase, Report};
 
+use crate::cli::admin::Admin;
+use crate::cli::admin::page::Facts;
 use crate::cli::handover::Label;
 use crate::cli::limits;
 use crate::cli::listening::Listening;
@@ -23,11 +26,14 @@ use crate::cli::units::Timeout;
 struct Tokens {
     predecessor: Token,
     successor: Token,
+    /// And all above it.
+    admin: Token,
 }
 
 impl Tokens {
     fn new(first: usize) -> Self {
-        Self { predecessor: Token(first), successor: Token(first.saturating_add(1)) }
+        let after = |more| Token(first.saturating_add(more));
+        Self { predecessor: after(0), successor: after(1), admin: after(2) }
     }
 }
 
@@ -63,6 +69,7 @@ pub(crate) struct Service {
     predecessor: Option<Predecessor>,
     program: Program,
     successor: Option<Successor>,
+    admin: Option<Admin>,
 }
 
 impl Service {
@@ -84,7 +91,20 @@ impl Service {
             predecessor,
             program,
             successor: None,
+            admin: None,
         }
+    }
+
+    /// Answers those who ask how it is going.
+    ///
+    /// # Errors
+    ///
+    /// When the poll refuses.
+    pub(crate) fn answer(&mut self, mut admin: Admin) -> io::Result<()> {
+        admin.register(self.event_loop.registry(), self.tokens.admin)?;
+        self.event_loop.measure_turns();
+        self.admin = Some(admin);
+        Ok(())
     }
 
     pub(crate) fn listening(&self) -> &Listening {
@@ -120,10 +140,14 @@ impl Service {
             .is_timed()
             .then(Instant::now)
             .and_then(|now| Some(self.next_deadline(now)?.saturating_duration_since(now)));
+        let admin = &mut self.admin;
         let (tokens, mut by_predecessor, mut by_successor) = (self.tokens, false, false);
         self.event_loop.turn_with(timeout, &mut |_, event| {
             by_predecessor |= event.token() == tokens.predecessor;
             by_successor |= event.token() == tokens.successor;
+            if let Some(admin) = admin {
+                admin.on_event(event);
+            }
         });
         let asked = self.event_loop.take_stats_request();
         if self.event_loop.take_upgrade_request() {
@@ -147,6 +171,9 @@ impl Service {
             manager.end_turn(&self.event_loop.server().stats(), now);
         }
         self.follow_successor(by_successor, now);
+        if let Some(admin) = &mut self.admin {
+            admin.end_turn(self.event_loop.registry(), &Facts::of(&self.event_loop), now);
+        }
     }
 
     /// Whether anybody here has deadlines.
@@ -155,7 +182,8 @@ impl Service {
         if self.manager.is_some() {
             return true;
         }
-        self.stats.is_some() || self.successor.is_some()
+        let asked = self.admin.as_ref().is_some_and(Admin::is_busy);
+        asked || self.stats.is_some() || self.successor.is_some()
     }
 
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
@@ -165,7 +193,8 @@ impl Service {
         let manager = None;
         let stats = self.stats.as_ref().and_then(|stats| stats.due);
         let successor = self.successor.as_ref().and_then(|other| other.next_deadline(now));
-        [manager, stats, successor].into_iter().flatten().min()
+        let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(now));
+        [manager, stats, successor, admin].into_iter().flatten().min()
     }
 
     fn start_successor(&mut self, now: Instant) {
@@ -183,8 +212,9 @@ impl Service {
             warn!(target: TARGET, "no successor is started: {refusal}");
             return;
         }
+        let admin = self.admin.as_ref().and_then(Admin::to_hand_over);
         let sockets: Vec<(Label, BorrowedFd<'_>)> =
-            self.listening.labels().into_iter().zip(server.listeners()).collect();
+            self.listening.labels().into_iter().zip(server.listeners()).chain(admin).collect();
         let started = Successor::start(&self.program, &sockets, now);
         let registry = self.event_loop.registry();
         let started = started.map(|mut successor| {
@@ -221,6 +251,9 @@ impl Service {
             #[cfg(feature = "systemd")]
             if let Some(manager) = self.manager.take() {
                 manager.hand_over(pid);
+            }
+            if let Some(admin) = &mut self.admin {
+                admin.let_go(self.event_loop.registry());
             }
             self.listening.disown(self.event_loop.server_mut());
             self.event_loop.begin_shutdown();

@@ -16,6 +16,9 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:5388";
 /// More than any machine has memory for, and within what [`Config`] takes.
 const CONNECTIONS_MAX: u64 = 1 << 30;
 
+/// What `--admin` opens at most: its listener and its clients.
+pub(crate) const ADMIN_SOCKETS: u64 = 65;
+
 /// Everything decided before anything is started.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
@@ -61,8 +64,9 @@ impl<'a> Settings<'a> {
                 units::format_duration(budget),
             )));
         }
-        let listeners = u64::try_from(listen.len()).unwrap_or(u64::MAX);
-        let connections = files.connections(args.max_conns, listeners)?;
+        let admin = if args.admin.is_some() { ADMIN_SOCKETS } else { 0 };
+        let others = u64::try_from(listen.len()).unwrap_or(u64::MAX).saturating_add(admin);
+        let connections = files.connections(args.max_conns, others)?;
         let connections = match args.max_conns {
             Some(_) => connections,
             None => connections.map(|fit| fit.min(CONNECTIONS_MAX)),
@@ -88,12 +92,19 @@ impl<'a> Settings<'a> {
             .nodelay(!args.nagle)
             .reuse_port(args.reuse_port)
             .user_timeout(args.user_timeout.limit())
+            .keepalive(args.keepalive.limit())
             .busy_poll(args.busy_poll.limit());
         if let Some(backlog) = args.backlog {
             config = config.backlog(backlog);
         }
         if let Some(connections) = self.connections {
             config = config.max_connections(saturated(connections));
+        }
+        if let Some(connections) = args.max_per_ip {
+            config = config.max_per_ip(saturated(connections));
+        }
+        if let Some(bytes) = args.max_held {
+            config = config.max_held(saturated(bytes));
         }
         if let Some(bytes) = args.rcvbuf {
             config = config.recv_buffer(saturated(bytes));
@@ -123,6 +134,10 @@ impl fmt::Display for Settings<'_> {
         let connections =
             self.connections.map_or_else(|| "unlimited".to_owned(), |n| n.to_string());
         line("max-conns", &connections)?;
+        let per_ip = args.max_per_ip.map_or_else(|| "off".to_owned(), |n| n.to_string());
+        line("max-per-ip", &per_ip)?;
+        let held = args.max_held.map_or_else(|| "off".to_owned(), units::format_size);
+        line("max-held", &held)?;
         line("nofile", &format!("{} (hard limit {})", self.files, self.files.hard()))?;
         line("idle-timeout", &or_off(args.idle_timeout))?;
         line("shutdown-timeout", &args.shutdown_timeout.to_string())?;
@@ -135,7 +150,10 @@ impl fmt::Display for Settings<'_> {
         line("sndbuf", &size(args.sndbuf))?;
         line("reuse-port", on_or_off(args.reuse_port))?;
         line("user-timeout", &or_off(args.user_timeout))?;
+        line("keepalive", &or_off(args.keepalive))?;
         line("busy-poll", &or_off(args.busy_poll))?;
+        let admin = args.admin.as_ref().map_or_else(|| "off".to_owned(), ToString::to_string);
+        line("admin", &admin)?;
         line("report", &path(args.report.as_ref()))?;
         line("strict", on_or_off(args.strict))?;
         line("stats", &or_off(args.stats))
@@ -191,6 +209,9 @@ pub(crate) fn in_flags(message: &str) -> String {
         ("recv_buffer ", "--rcvbuf "),
         ("send_buffer ", "--sndbuf "),
         ("user_timeout ", "--user-timeout "),
+        ("keepalive ", "--keepalive "),
+        ("max_per_ip ", "--max-per-ip "),
+        ("max_held ", "--max-held "),
     ];
     let found = flags.iter().find_map(|(field, flag)| {
         let rest = message.strip_prefix(field)?;

@@ -40,6 +40,12 @@ fn nonsense_is_a_usage_error_that_names_the_flag_and_the_reason() {
         (&["--user-timeout", "1us"], &["--user-timeout"]),
         (&["--backlog", "0"], &["--backlog"]),
         (&["--backlog", "3000M"], &["--backlog"]),
+        (&["--max-per-ip", "0"], &["--max-per-ip", "at least 1"]),
+        (&["--max-held", "1K"], &["--max-held 1024", "65536"]),
+        (&["--keepalive", "5ms"], &["--keepalive 5ms"]),
+        (&["--admin", "unix:/x"], &["--admin", "the port must be"]),
+        (&["--admin", "99999"], &["--admin", "65535"]),
+        (&["-l", "unix:"], &["--listen", "needs a path"]),
         (&["--max-conns", "0"], &["--max-conns", "at least 1"]),
         (&["--max-conns", "1.5"], &["--max-conns", "whole number"]),
         (&["--nofile", "lots"], &["--nofile"]),
@@ -129,6 +135,16 @@ fn a_dry_run_prints_the_settings_and_starts_nothing() {
     assert_eq!(find("shutdown-timeout"), "8s");
     assert_eq!(find("drain"), "idle");
     assert_eq!(find("max-conns"), "10");
+    assert_eq!(find("max-per-ip"), "off");
+    let args = ["--dry-run", "--max-per-ip", "3", "--max-held", "1M", "--keepalive", "30s"];
+    let more = run(netgrace(&args).args(["--admin", "9"])).exits(0).stdout;
+    let values: Vec<(&str, &str)> =
+        more.lines().filter_map(|line| line.split_once(' ')).map(|(n, v)| (n, v.trim())).collect();
+    let expected =
+        [("max-per-ip", "3"), ("max-held", "1MiB"), ("keepalive", "30s"), ("admin", "127.0.0.1:9")];
+    for line in expected {
+        assert!(values.contains(&line), "{line:?}: {more}");
+    }
     assert!(directory.names().is_empty());
     refused(run(&mut netgrace(&["--dry-run", "--user-timeout", "1us"])), 2, &["--user-timeout"]);
     refused(run(&mut netgrace(&["--dry-run", "--report", "/"])), 1, &["--report"]);

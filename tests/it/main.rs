@@ -11,6 +11,7 @@
 )]
 
 mod accept;
+mod admin;
 mod api;
 mod bench_audit;
 mod bench_load;

@@ -145,11 +145,19 @@ fn ten_replacements_under_load_are_noticed_by_nobody() {
         "127.0.0.2:0",
         "--port-file",
         ports.to_str().expect("UTF-8"),
+        "--admin",
+        "0",
     ]);
     let address = first_line(&ports);
     let before = fs::read_to_string(&ports).expect("a port file");
     let last = ten_times(&installed, process, &Target::Tcp(address.parse().expect("an address")));
     assert_eq!(fs::read_to_string(&ports).expect("a port file"), before);
+    let log = installed.log();
+    let admin: Vec<_> = log.lines().filter_map(|line| line.rsplit_once("http://")).collect();
+    assert!(admin.len() == 11 && admin.iter().all(|(_, at)| *at == admin[0].1), "{admin:?}");
+    let mut health = crate::support::Client::connect(admin[0].1.parse().expect("an address"));
+    health.send(b"GET /healthz HTTP/1.0\r\n\r\n");
+    assert!(health.receive_to_end().starts_with(b"HTTP/1.1 200"));
     kill_process(last, Signal::TERM).expect("a signal");
     wait_for_end(last);
     check_accounts(&installed, 11);

@@ -1,42 +1,115 @@
-//! The gate before an accept queue: shut, it lets nobody in any more, and those inside stay.
+//! The gate before an accept queue: shut, it lets nobody in any more, and those inside stay. TCP
+//! handshakes under way complete, so that none does between the last accept and the close.
+//!
+//! Two ways lead there for TCP on Linux. Binding the listener to an interface that its clients do not come
+//! through needs no privilege, and refuses them at once; but there must be such an interface. A
+//! filter that drops SYN segments keeps everybody out, makes them wait for the retry of theirs
+//! before they are refused, and is for the privileged only.
 
-use socket2::SockRef;
-use std::io;
-
-/// A classic BPF program that drops segments which ask for a connection (SYN without ACK) and
-/// passes all others, final ACKs of handshakes under way among them.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn drop_handshakes(socket: &SockRef<'_>) -> io::Result<()> {
-    use socket2::SockFilter;
-    const FLAGS_OFFSET: u32 = 13;
-    const SYN: u32 = 0x02;
-    const SYN_AND_ACK: u32 = 0x12;
-    const LOAD_BYTE: u16 = 0x30;
-    const AND: u16 = 0x54;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    socket.attach_filter(&[
-        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_OFFSET),
-        SockFilter::new(AND, 0, 0, SYN_AND_ACK),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
-        SockFilter::new(RETURN, 0, 0, 0),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-    ])
+mod kernel {
+    use socket2::{SockFilter, SockRef};
+    use std::io;
+    use std::net::{Shutdown, SocketAddr};
+
+    /// Interfaces that are tried at most.
+    const INTERFACES: usize = 8;
+
+    /// Shuts the gate before a listener on `address`. Where the kernel allows no complete one, a
+    /// handshake may still fall in between.
+    pub(crate) fn refuse_handshakes(
+        socket: &SockRef<'_>,
+        address: Option<SocketAddr>,
+    ) -> io::Result<()> {
+        if address.is_some_and(|address| address.ip().to_canonical().is_loopback()) {
+            // Its clients are of this machine: they all come through one interface.
+            refuse_beyond(socket, |name| name != "lo").or_else(|_| drop_handshakes(socket))
+        } else {
+            drop_handshakes(socket).or_else(|_| refuse_beyond(socket, |name| name == "lo"))
+        }
+    }
+
+    /// Binds it to the first interface of those `chosen` that will do. Handshakes that others
+    /// began are known to the kernel by their addresses and complete all the same.
+    fn refuse_beyond(socket: &SockRef<'_>, chosen: impl Fn(&str) -> bool) -> io::Result<()> {
+        let table = std::fs::read_to_string("/proc/net/dev")?;
+        let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "no other interface"));
+        let names = table.lines().filter_map(|line| Some(line.split_once(':')?.0.trim()));
+        for name in names.filter(|name| chosen(name)).take(INTERFACES) {
+            outcome = socket.bind_device(Some(name.as_bytes()));
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// A classic BPF program that drops segments which ask for a connection (SYN without ACK) and
+    /// passes all others, final ACKs of handshakes under way among them.
+    fn drop_handshakes(socket: &SockRef<'_>) -> io::Result<()> {
+        const FLAGS_OFFSET: u32 = 13;
+        const SYN: u32 = 0x02;
+        const SYN_AND_ACK: u32 = 0x12;
+        const LOAD_BYTE: u16 = 0x30;
+        const AND: u16 = 0x54;
+        const JUMP_IF_EQUAL: u16 = 0x15;
+        const RETURN: u16 = 0x06;
+        socket.attach_filter(&[
+            SockFilter::new(LOAD_BYTE, 0, 0, FLAGS_OFFSET),
+            SockFilter::new(AND, 0, 0, SYN_AND_ACK),
+            SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+            SockFilter::new(RETURN, 0, 0, 0),
+            SockFilter::new(RETURN, 0, 0, u32::MAX),
+        ])
+    }
+
+    /// Has connects to a Unix socket refused, while those in its queue can still be accepted: Linux
+    /// treats a listener's `shutdown` so only here. On a TCP listener it would reset the queue.
+    pub(crate) fn refuse_connects(socket: &SockRef<'_>) -> io::Result<()> {
+        socket.shutdown(Shutdown::Read)
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+        use std::io::{Read, Write};
+        use std::net::{TcpListener, TcpStream};
+
+        #[test]
+        fn behind_the_gate_the_queue_is_served_and_nobody_joins_it() {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut client = TcpStream::connect(address).unwrap();
+            let Ok(()) = refuse_beyond(&SockRef::from(&listener), |name| name != "lo") else {
+                // A namespace with nothing but a loopback interface.
+                return;
+            };
+            let refused = TcpStream::connect(address).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+            let (mut stream, _) = listener.accept().unwrap();
+            client.write_all(b"in time").unwrap();
+            let mut bytes = [0; 7];
+            stream.read_exact(&mut bytes).unwrap();
+            assert_eq!(&bytes, b"in time");
+        }
+    }
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn drop_handshakes(_: &SockRef<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
+mod kernel {
+    use socket2::SockRef;
+    use std::io;
+    use std::net::SocketAddr;
+
+    /// There is none.
+    pub(crate) fn refuse_handshakes(_: &SockRef<'_>, _: Option<SocketAddr>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// There is none.
+    pub(crate) fn refuse_connects(_: &SockRef<'_>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
-/// Has connects to a Unix socket refused, while those in its queue can still be accepted: Linux
-/// treats a listener's `shutdown` so only here. On a TCP listener it would reset the queue.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-pub(crate) fn refuse_connects(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.shutdown(std::net::Shutdown::Read)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-pub(crate) fn refuse_connects(_: &SockRef<'_>) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
+pub(crate) use kernel::{refuse_connects, refuse_handshakes};

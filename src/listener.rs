@@ -273,11 +273,11 @@ impl Listener {
         }
     }
 
-    /// Has the kernel drop new handshakes, so that none completes between the last accept and the
-    /// close. What the kernel does not allow is left: then a handshake may fall in between.
+    /// Lets no new handshake begin, so that none completes between the last accept and the close.
+    /// What the kernel does not allow is left: then a handshake may fall in between.
     pub(crate) fn shut_gate(&mut self) {
         let shut = match &self.tap {
-            Tap::Tcp(listener) => gate::drop_handshakes(&SockRef::from(listener)),
+            Tap::Tcp(listener) => gate::refuse_handshakes(&SockRef::from(listener), self.address),
             Tap::Unix(listener) => {
                 let shut = gate::refuse_connects(&SockRef::from(listener));
                 self.refusing = shut.is_ok();

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 
+use rustix::fs::{Dir, Mode, OFlags, open};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::failure::Failure;
@@ -168,11 +169,14 @@ fn is_above(a: Option<u64>, b: Option<u64>) -> bool {
 
 /// The number of descriptors open now; where the system does not tell, the usual few.
 fn open_now() -> u64 {
-    let Ok(listing) = fs::read_dir("/proc/self/fd").or_else(|_| fs::read_dir("/dev/fd")) else {
+    // Not std's directory, which panics when its close fails.
+    let list =
+        |path: &str| Dir::new(open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
+    let Ok(listing) = list("/proc/self/fd").or_else(|_| list("/dev/fd")) else {
         return 8;
     };
-    // The listing is itself one of them.
-    u64::try_from(listing.count().saturating_sub(1)).unwrap_or(u64::MAX)
+    // Among them are the directory, its parent and the listing itself.
+    u64::try_from(listing.count().saturating_sub(3)).unwrap_or(u64::MAX)
 }
 
 /// The longest accept queue that the system gives, where it tells.

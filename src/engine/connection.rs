@@ -220,7 +220,8 @@ impl<S: Stream> Connection<S> {
             State::Closed => (0, 0, true),
         };
         let aborted = matches!(reason, CloseReason::IoError | CloseReason::ResetByPeer);
-        if reason == CloseReason::ForcedLossy || (left > 0 && !aborted) {
+        if reason == CloseReason::ForcedLossy || left > 0 {
+            // Whoever is at fault: an orderly end would tell the peer that this was all.
             self.stream.reset_on_close();
         }
         let (unsent, peer_aborted) = if aborted { (0, left) } else { (left, 0) };

@@ -21,6 +21,7 @@ mod cli;
 mod console;
 mod crowd;
 mod embed;
+mod faults;
 mod files;
 mod host;
 mod liar;

@@ -179,7 +179,7 @@ fn one_two_and_three_signals() {
     let stuck = || {
         let mut server = Server::start(&["--report", "-", "--shutdown-timeout", "infinity"]);
         let mut client = server.connect();
-        fill(&mut client, Duration::from_millis(50));
+        fill(&mut client, Duration::from_millis(300));
         server.process.signal(Signal::TERM);
         server.process.wait_for_stderr("draining at");
         (server, client)

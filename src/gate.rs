@@ -1,10 +1,10 @@
 //! The gate before an accept queue: shut, it lets nobody in any more, and those inside stay. TCP
 //! handshakes under way complete, so that none does between the last accept and the close.
 //!
-//! Two ways lead there for TCP on Linux. Binding the listener to an interface that its clients do not come
-//! through needs no privilege, and refuses them at once; but there must be such an interface. A
-//! filter that drops SYN segments keeps everybody out, makes them wait for the retry of theirs
-//! before they are refused, and is for the privileged only.
+//! Two ways lead there for TCP on Linux. Binding the listener to an interface that its clients do
+//! not come through needs no privilege, and refuses them at once; but there must be such an
+//! interface. A filter that drops SYN segments keeps everybody out, makes them wait for the retry
+//! of theirs before they are refused, and is for the privileged only.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod kernel {

@@ -68,8 +68,11 @@ const ORDER: &[&str] = &[
     "main",
 ];
 
+/// Modules in `src` that only tests compile.
+const TEST_MODULES: [&str; 2] = ["engine::sim", "engine::table::audit"];
+
 /// Files that are longer than the rest may be, and how long: to become shorter only.
-const LONG: &[(&str, usize)] = &[("src/engine/mod.rs", 530)];
+const LONG: &[(&str, usize)] = &[];
 
 /// The whole tree of an embedder who takes no feature.
 const EMBEDDED: [&str; 6] = ["libc", "log", "mio", "netgrace", "slab", "socket2"];
@@ -103,7 +106,8 @@ impl Source {
 
     fn is_test(&self) -> bool {
         let name = self.module();
-        name.split("::").any(|part| part == "tests")
+        let listed = TEST_MODULES.iter().any(|module| name.starts_with(module));
+        listed || name.split("::").any(|part| part == "tests")
     }
 
     /// The code without its tests at the end.
@@ -289,7 +293,7 @@ fn function_length(lines: &[&str]) -> usize {
 #[test]
 fn banned_words_stay_out() {
     let mut complaints = Vec::new();
-    for source in sources(&["src"]) {
+    for source in sources(&["src"]).iter().filter(|source| !source.is_test()) {
         for (number, line) in source.text.lines().enumerate() {
             for (word, why) in BANNED.iter().filter(|(word, _)| line.contains(word)) {
                 complaints.push(format!("{}:{}: {word}: {why}", source.path.display(), number + 1));

@@ -28,6 +28,9 @@ use super::{
 /// The observer is asked this often.
 const TICK: Duration = Duration::from_millis(100);
 
+/// The end of an interrupted run waits for the server this long at most.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// Carries out `plan` and blocks until it is done, on `plan.threads` further threads.
 ///
 /// Failures of connections are data in the [`Results`]. No signal handler is installed and no
@@ -181,7 +184,7 @@ impl Run<'_> {
 
     /// How long the end of the run waits for the server.
     fn patience(&self) -> Duration {
-        if self.results.interrupted { self.plan.settle.min(TICK) } else { self.plan.settle }
+        if self.results.interrupted { self.plan.settle.min(HURRY) } else { self.plan.settle }
     }
 
     fn measured_until(&mut self, now: u64) {

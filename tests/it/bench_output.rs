@@ -156,6 +156,7 @@ fn runs_are_merged() {
     for place in ["/load/messages", "/load/sent_bytes", "/latency_ns/count"] {
         assert_eq!(number(&joint, place), number(&a, place) + number(&b, place), "{place}");
     }
+    super::schema::check(&joint);
     let max = |run: &Value| number(run, "/latency_ns/max");
     assert_eq!(max(&joint), max(&a).max(max(&b)));
     let outcome = run(&mut netgrace(&["bench", "--merge", "/dev/null"])).exits(1);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::liar::{self, Liar};
+use super::schema;
 use super::support::{Directory, Outcome, netgrace, run};
 
 /// Runs bench with these arguments; returns what it printed and its JSON.
@@ -21,6 +22,7 @@ pub fn bench(args: &[&str]) -> (Outcome, Value) {
     let result: Value = serde_json::from_str(&text).expect("valid JSON");
     let code = result.pointer("/outcome/exit_code").and_then(Value::as_i64);
     assert_eq!(code, outcome.status.code().map(i64::from), "{outcome:#?}");
+    schema::check(&result);
     sums(&result);
     (outcome, result)
 }

@@ -29,6 +29,7 @@ mod liar;
 mod library;
 mod naive;
 mod replace;
+mod schema;
 mod soak;
 mod stop;
 mod storm;

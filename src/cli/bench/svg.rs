@@ -230,7 +230,7 @@ fn label(milliseconds: f64) -> String {
 }
 
 fn seconds(value: f64) -> String {
-    if (value - value.round()).abs() < 1e-9 { format!("{value:.0}") } else { format!("{value:.2}") }
+    format!("{value:.2}").trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// `2` is `99%`, `3` is `99.9%`.

@@ -10,31 +10,55 @@
     unreachable_pub
 )]
 
+#[cfg(feature = "cli")]
 mod accept;
+#[cfg(feature = "cli")]
 mod admin;
 mod api;
+#[cfg(feature = "cli")]
 mod bench_audit;
+#[cfg(feature = "cli")]
 mod bench_load;
+#[cfg(feature = "cli")]
 mod bench_output;
+#[cfg(feature = "cli")]
 mod bench_truth;
+#[cfg(feature = "cli")]
 mod cli;
+#[cfg(feature = "cli")]
 mod console;
+#[cfg(feature = "cli")]
 mod crowd;
 mod embed;
+#[cfg(feature = "cli")]
 mod faults;
+#[cfg(feature = "cli")]
 mod files;
+#[cfg(feature = "cli")]
 mod flood;
+#[cfg(feature = "cli")]
 mod host;
+#[cfg(feature = "cli")]
 mod liar;
 mod library;
+#[cfg(feature = "cli")]
 mod naive;
+#[cfg(feature = "cli")]
 mod replace;
+#[cfg(feature = "cli")]
 mod schema;
+#[cfg(feature = "cli")]
 mod soak;
+#[cfg(feature = "cli")]
 mod stop;
+#[cfg(feature = "cli")]
 mod storm;
+#[cfg(feature = "cli")]
 mod support;
+#[cfg(feature = "cli")]
 mod survive;
+#[cfg(feature = "systemd")]
 mod systemd;
 mod tidy;
+#[cfg(feature = "cli")]
 mod unix;

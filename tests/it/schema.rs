@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-const SCHEMA: &str = include_str!("../../docs/bench.schema.json");
+const SCHEMA: &str = include_str!("../bench.schema.json");
 
 /// The words of JSON Schema that [`violations`] knows, or may pass over.
 const KNOWN: [&str; 13] = [
@@ -27,7 +27,7 @@ pub fn check(result: &Value) {
     let schema: Value = serde_json::from_str(SCHEMA).expect("the schema is JSON");
     let mut found = Vec::new();
     violations(&schema, result, "", &mut found);
-    assert!(found.is_empty(), "against docs/bench.schema.json:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "against tests/bench.schema.json:\n{}", found.join("\n"));
 }
 
 fn violations(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {

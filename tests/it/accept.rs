@@ -287,6 +287,6 @@ fn what_all_hold_together_is_bounded_and_the_longest_pause_ends_first() {
             assert_eq!(sender.join().expect("a sender"), bytes.len());
         }
     });
-    assert_eq!(report.bytes.written as usize, CLIENTS * bytes.len());
+    assert_eq!(report.bytes.written, (CLIENTS * bytes.len()) as u64);
     assert_eq!(report.bytes.unsent, 0);
 }

@@ -34,7 +34,7 @@ impl<T: Send + 'static> Beside<T> {
 
 /// A client that sends and reads as fast as it can, and checks what comes; gives the end that it
 /// sees when the server stops, or after its own half-close.
-pub fn flood(address: SocketAddr) -> Beside<u64> {
+pub fn flood(address: SocketAddr) -> Beside<usize> {
     Beside::start(move |over| {
         let block = pattern(65_521);
         let mut client = Client::connect(address);
@@ -48,15 +48,15 @@ pub fn flood(address: SocketAddr) -> Beside<u64> {
             })
         };
         let mut buffer = vec![0; block.len()];
-        let mut received = 0_u64;
+        let mut received = 0;
         loop {
-            let at = (received % block.len() as u64) as usize;
+            let at = received % block.len();
             let rest = block.len() - at;
             match client.0.read(&mut buffer[..rest]).expect("an end of stream, not a reset") {
                 0 => break,
                 count => {
                     assert!(buffer[..count] == block[at..at + count], "other bytes came back");
-                    received += count as u64;
+                    received += count;
                 }
             }
             done.fetch_or(over.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -108,12 +108,14 @@ fn a_flood_delays_others_by_little_and_a_stop_by_its_patience() {
     // The machine has other work too.
     assert!(loaded < Duration::from_millis(300), "{quiet:?} {loaded:?}");
     server.process.signal(Signal::TERM);
-    let received: u64 = floods.into_iter().map(|flood| flood.thread.join().expect("an end")).sum();
+    let received: usize =
+        floods.into_iter().map(|flood| flood.thread.join().expect("an end")).sum();
     let outcome = server.finish().exits(0);
     // Five times the grace, and the linger time; not the budget of eight seconds.
     assert!(outcome.took < Duration::from_secs(5), "{:?}", outcome.took);
     let report = outcome.report();
-    assert!(report["bytes"]["written"].as_u64().expect("a number") >= received);
+    let written = report["bytes"]["written"].as_u64().expect("a number");
+    assert!(written >= received as u64, "{written} {received}");
     assert_eq!(report["bytes"]["unsent"], 0);
     assert_eq!(report["connections"]["backlog_left"], 0);
 }

@@ -96,7 +96,7 @@ fn everything_at_once_leaves_nothing_behind() {
         most = most.max(resident(pid).saturating_sub(memory));
     }
     let p99 = p99(well_behaved.end());
-    let flooded: u64 = floods.into_iter().map(Beside::end).sum();
+    let flooded: usize = floods.into_iter().map(Beside::end).sum();
     for (name, deed) in deeds {
         println!("{name}: {} times", deed.end());
     }

@@ -103,7 +103,7 @@ impl Network {
                 "a reset taken for the peer's end",
             ),
             (
-                (bytes.unsent > 0) != line.duplex.reset_asked,
+                (bytes.unsent + bytes.peer_aborted > 0) != line.duplex.reset_asked,
                 "a cut without a reset, or the reverse",
             ),
             (line.fin_at.is_some() && !ended && !lingered, "lingered too short"),

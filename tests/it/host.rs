@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Once;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -19,6 +21,15 @@ pub fn raise_open_files() {
         let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("a limit");
     });
+}
+
+/// Copies the program. Another process does, because a child that this one forks meanwhile would
+/// hold the copy open for writing, and the copy could not be run until that child is another
+/// program itself.
+#[track_caller]
+pub fn copy_program(to: &Path) {
+    let status = Command::new("cp").arg(env!("CARGO_BIN_EXE_netgrace")).arg(to).status();
+    assert!(status.expect("cp").success());
 }
 
 /// How many descriptors a process has open.

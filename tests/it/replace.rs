@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::crowd::{Crowd, Target};
+use crate::host::copy_program;
 use crate::support::{Directory, Process, wait_for};
 
 /// A copy of the program that a test may replace, and what it leaves behind.
@@ -21,7 +22,7 @@ impl Installed {
     fn new() -> Self {
         let directory = Directory::new();
         let program = directory.join("netgrace");
-        fs::copy(env!("CARGO_BIN_EXE_netgrace"), &program).expect("a copy");
+        copy_program(&program);
         Self { directory, program }
     }
 

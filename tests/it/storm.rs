@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use rustix::process::{Signal, geteuid};
 
-use crate::host::has;
+use crate::host::{copy_program, has};
 use crate::support::{Directory, Process, Server, netgrace};
 
 const CLIENTS: usize = 8;
@@ -141,7 +141,7 @@ fn a_connect_storm_meets_a_stop() {
     // Where the build lies, only root may look.
     let directory = Directory::new();
     let program = directory.join("netgrace");
-    fs::copy(env!("CARGO_BIN_EXE_netgrace"), &program).expect("a copy");
+    copy_program(&program);
     open_to_all(&program);
     let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--"];
     let unprivileged = measure("netgrace without privileges", stops, || {

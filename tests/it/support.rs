@@ -392,8 +392,7 @@ impl Client {
         bytes
     }
 
-    /// Waits beside the test for the server to close its side in an orderly way, then closes
-    /// ours; gives what came before that.
+    /// Waits beside the test for an orderly end, then closes; gives what came before that.
     pub fn leave_at_the_end(mut self) -> JoinHandle<Vec<u8>> {
         thread::spawn(move || self.receive_to_end())
     }

@@ -101,4 +101,86 @@ mod tests {
             }
         }
     }
+
+    /// What one thread does to the word; each is one atomic step.
+    #[derive(Clone, Copy, Debug)]
+    enum Step {
+        Shutdown,
+        Force,
+        Look,
+    }
+
+    /// Every order in which the steps of `threads` can follow one another.
+    fn interleavings(threads: &[&[Step]]) -> Vec<Vec<Step>> {
+        let mut all = Vec::new();
+        for (index, thread) in threads.iter().enumerate() {
+            if let Some((first, rest)) = thread.split_first() {
+                let mut left = threads.to_vec();
+                left[index] = rest;
+                for mut order in interleavings(&left) {
+                    order.insert(0, *first);
+                    all.push(order);
+                }
+            }
+        }
+        if all.is_empty() { vec![Vec::new()] } else { all }
+    }
+
+    #[test]
+    fn no_interleaving_loses_or_takes_back_a_request() {
+        use Step::{Force, Look, Shutdown};
+        let programs: [&[Step]; 6] = [
+            &[],
+            &[Shutdown],
+            &[Force],
+            &[Shutdown, Force],
+            &[Force, Shutdown],
+            &[Shutdown, Shutdown, Force],
+        ];
+        for one in programs {
+            for two in programs {
+                for order in interleavings(&[one, two, &[Look, Look, Look]]) {
+                    let cell = RequestCell::default();
+                    let (first, second) = (cell.clone(), cell.clone());
+                    let mut asked = Request::Nothing;
+                    for step in &order {
+                        match step {
+                            Shutdown => first.raise(SHUTDOWN),
+                            Force => second.raise(FORCE),
+                            Look => assert_eq!(cell.get(), asked, "{order:?}"),
+                        }
+                        asked = asked.max(match step {
+                            Shutdown => Request::Shutdown,
+                            Force => Request::Force,
+                            Look => Request::Nothing,
+                        });
+                    }
+                    assert_eq!(cell.get(), asked, "{order:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn threads_at_once_leave_the_most_that_any_asked_for() {
+        for round in 0..200 {
+            let handle = ShutdownHandle::new(RequestCell::default(), None);
+            std::thread::scope(|scope| {
+                for thread in 0..4 {
+                    let handle = handle.clone();
+                    scope.spawn(move || {
+                        if thread == round % 4 { handle.force() } else { handle.shutdown() }
+                    });
+                }
+                let mut last = Request::Nothing;
+                while last != Request::Force {
+                    let seen = handle.cell.get();
+                    assert!(seen >= last, "{seen:?} after {last:?}");
+                    last = seen;
+                    std::thread::yield_now();
+                }
+            });
+            assert_eq!(handle.cell.get(), Request::Force);
+        }
+    }
 }

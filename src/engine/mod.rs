@@ -20,6 +20,8 @@ mod settings;
 mod sim;
 pub(crate) mod stream;
 pub(crate) mod table;
+#[cfg(test)]
+mod tests;
 
 use log::info;
 use std::io;

@@ -1,0 +1,235 @@
+//! Single scenes in the life of an engine.
+
+use std::time::{Duration, Instant};
+
+use super::script::{Actor, Answer, Script};
+use crate::config::{Config, Drain};
+use crate::engine::Engine;
+use crate::engine::phase::{Cause, Phase};
+use crate::engine::quota::NOBODY;
+use crate::token::Readiness;
+
+const READ_BUFFER: usize = 64 << 10;
+
+struct Stage<const PIPES: bool> {
+    engine: Engine<Actor<PIPES>>,
+    start: Instant,
+}
+
+impl<const PIPES: bool> Stage<PIPES> {
+    fn new(config: &Config) -> Self {
+        let mut engine = Engine::new(config);
+        engine.reserve(16);
+        Self { engine, start: Instant::now() }
+    }
+
+    fn at(&self, millis: u64) -> Instant {
+        self.start + Duration::from_millis(millis)
+    }
+
+    fn enter(&mut self, millis: u64) -> u32 {
+        let slot = self.engine.vacant().unwrap();
+        let actor = Actor::new(Script::default());
+        self.engine.insert(actor, None, NOBODY, self.at(millis)).unwrap();
+        slot
+    }
+
+    fn look<T>(&mut self, slot: u32, look: impl FnOnce(&mut Actor<PIPES>) -> T) -> T {
+        look(self.engine.table.get_mut(slot).unwrap().stream_mut())
+    }
+
+    fn play(&mut self, slot: u32, reads: &[Answer], writes: &[Answer]) {
+        let reads = reads.iter().copied().collect();
+        let writes = writes.iter().copied().collect();
+        self.look(slot, |actor| actor.script = Script { reads, writes, shutdown: None });
+    }
+
+    fn event(&mut self, slot: u32, said: Readiness, millis: u64) {
+        assert!(self.engine.handle_ready(slot, said, self.at(millis)));
+    }
+
+    fn end_turn(&mut self, millis: u64) {
+        let now = self.at(millis);
+        self.engine.advance(now);
+        self.engine.end_turn(now);
+    }
+
+    fn stop(&mut self, millis: u64) {
+        self.engine.request(Cause::Requested, self.at(millis));
+    }
+
+    fn is_due(&self, millis: u64) -> bool {
+        self.engine.next_deadline().is_some_and(|deadline| deadline <= self.at(millis))
+    }
+
+    fn is_paused(&self, slot: u32) -> bool {
+        self.engine.table.get(slot).unwrap().is_paused()
+    }
+
+    /// One whose peer takes nothing of a full buffer.
+    fn enter_stuck(&mut self) -> u32 {
+        let slot = self.enter(0);
+        self.play(slot, &[Answer::All], &[Answer::Block; 64]);
+        self.event(slot, Readiness::READABLE, 0);
+        slot
+    }
+}
+
+#[test]
+fn an_instant_of_the_past_counts_as_the_latest() {
+    let config = Config::new().shutdown_timeout(Duration::from_secs(10));
+    let mut stage = Stage::<false>::new(&config);
+    stage.enter_stuck();
+    stage.end_turn(5_000);
+    stage.stop(0);
+    stage.end_turn(14_999);
+    assert_eq!(stage.engine.phase(), Phase::Draining);
+    stage.end_turn(15_000);
+    assert_eq!(stage.engine.phase(), Phase::Forcing);
+}
+
+#[test]
+fn a_turn_in_the_past_leaves_no_deadline_behind() {
+    let config = Config::new().idle_grace(Duration::from_millis(10)).shutdown_timeout(None);
+    let mut stage = Stage::<false>::new(&config);
+    stage.enter_stuck();
+    stage.stop(0);
+    stage.end_turn(0);
+    stage.engine.advance(stage.at(60));
+    stage.end_turn(40);
+    assert!(!stage.is_due(60), "patience is over, and that was seen");
+}
+
+#[test]
+fn an_idle_timeout_far_below_the_grace_is_kept() {
+    let config = Config::new().idle_timeout(Duration::from_millis(14));
+    let mut stage = Stage::<false>::new(&config);
+    let (talker, silent) = (stage.enter(0), stage.enter(0));
+    stage.play(talker, &[Answer::Some(1)], &[]);
+    stage.event(talker, Readiness::READABLE, 10);
+    assert!(stage.is_due(16));
+    stage.end_turn(16);
+    assert!(stage.look(silent, |actor| actor.is_shut));
+    assert!(!stage.look(talker, |actor| actor.is_shut));
+}
+
+#[test]
+fn a_reset_that_a_pipe_meets_is_no_end() {
+    let mut stage = Stage::<true>::new(&Config::new());
+    let slot = stage.enter(0);
+    let reads = [Answer::All, Answer::All, Answer::All, Answer::Reset, Answer::Zero];
+    stage.play(slot, &reads, &[]);
+    stage.event(slot, Readiness::READABLE, 0);
+    stage.end_turn(0);
+    let counts = stage.engine.report().connections;
+    assert_eq!((counts.reset_by_peer, counts.peer_closed), (1, 0));
+}
+
+#[test]
+fn a_pause_ends_when_an_event_leaves_work() {
+    let config = Config::new().max_held(READ_BUFFER + (16 << 10));
+    let mut stage = Stage::<false>::new(&config);
+    stage.enter_stuck();
+    let (brief, paused) = (stage.enter(0), stage.enter(0));
+    stage.play(brief, &[Answer::Some(1000)], &[Answer::Block]);
+    stage.event(brief, Readiness::READABLE, 0);
+    stage.event(paused, Readiness::READABLE, 0);
+    assert!(stage.is_paused(paused));
+    stage.event(brief, Readiness::WRITABLE, 0);
+    stage.play(paused, &[Answer::All], &[Answer::NoBuffers]);
+    stage.event(paused, Readiness::READABLE, 0);
+    assert!(!stage.is_paused(paused) && stage.is_due(0));
+    stage.end_turn(0);
+    assert_eq!(stage.look(paused, |actor| actor.taken.len()), 16 << 10);
+}
+
+#[test]
+fn with_little_room_nothing_is_read() {
+    let config = Config::new().max_held(READ_BUFFER + 3);
+    let mut stage = Stage::<false>::new(&config);
+    stage.enter_stuck();
+    let slot = stage.enter(0);
+    stage.play(slot, &[Answer::All; 9], &[]);
+    stage.event(slot, Readiness::READABLE, 0);
+    assert_eq!(stage.look(slot, |actor| actor.calls), 0);
+    assert!(stage.is_paused(slot) && !stage.is_due(0));
+}
+
+#[test]
+fn a_paused_connection_is_heard_before_its_fin() {
+    let config = Config::new().max_held(READ_BUFFER).idle_grace(Duration::ZERO);
+    let mut stage = Stage::<false>::new(&config);
+    let stuck = stage.enter_stuck();
+    let paused = stage.enter(0);
+    stage.play(paused, &[Answer::Some(5)], &[]);
+    stage.event(paused, Readiness::READABLE, 0);
+    stage.stop(0);
+    stage.end_turn(1);
+    assert!(!stage.look(paused, |actor| actor.is_shut));
+    stage.play(stuck, &[], &[]);
+    stage.event(stuck, Readiness::WRITABLE, 2);
+    stage.end_turn(2);
+    assert!(stage.look(paused, |actor| actor.is_shut && actor.taken.len() == 5));
+}
+
+#[test]
+fn a_linger_ends_with_a_last_look() {
+    let config = Config::new().drain(Drain::Flush).linger(Duration::from_millis(10));
+    let mut stage = Stage::<false>::new(&config);
+    let slot = stage.enter(0);
+    stage.stop(0);
+    stage.end_turn(0);
+    assert!(stage.look(slot, |actor| actor.is_shut));
+    stage.play(slot, &[Answer::Some(5)], &[]);
+    stage.end_turn(20);
+    let report = stage.engine.report();
+    assert_eq!((report.bytes.late, report.connections.drained), (5, 1));
+}
+
+#[test]
+fn bytes_after_our_fin_do_not_prolong_the_linger() {
+    let config = Config::new().drain(Drain::Flush).linger(Duration::from_millis(10));
+    let mut stage = Stage::<false>::new(&config);
+    let slot = stage.enter(0);
+    stage.stop(0);
+    stage.end_turn(0);
+    for millis in 1..11 {
+        stage.play(slot, &[Answer::Some(5)], &[]);
+        stage.event(slot, Readiness::READABLE, millis);
+        stage.end_turn(millis);
+    }
+    assert!(stage.is_due(12));
+    stage.end_turn(12);
+    assert_eq!(stage.engine.open(), 0);
+}
+
+#[test]
+fn a_slot_lives_to_the_end_of_the_turn() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    let slot = stage.enter(0);
+    stage.play(slot, &[Answer::Zero], &[]);
+    stage.event(slot, Readiness::READABLE | Readiness::CLOSED, 0);
+    assert_eq!((stage.engine.report().connections.peer_closed, stage.engine.open()), (1, 1));
+    let calls = stage.look(slot, |actor| actor.calls);
+    stage.event(slot, Readiness::READABLE | Readiness::WRITABLE, 0);
+    assert_eq!(stage.look(slot, |actor| actor.calls), calls, "a stale event");
+    assert_ne!(stage.engine.vacant(), Some(slot));
+    stage.end_turn(0);
+    assert_eq!((stage.engine.open(), stage.engine.vacant()), (0, Some(slot)));
+    assert!(!stage.engine.handle_ready(slot, Readiness::READABLE, stage.at(0)));
+}
+
+#[test]
+fn one_call_moves_a_bounded_number_of_bytes_and_comes_again() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    let slot = stage.enter(0);
+    stage.play(slot, &[Answer::All; 9], &[]);
+    stage.event(slot, Readiness::READABLE, 0);
+    assert_eq!(stage.look(slot, |actor| actor.given), 256 << 10);
+    assert!(stage.is_due(0));
+    stage.end_turn(0);
+    assert_eq!(stage.look(slot, |actor| actor.given), 512 << 10);
+    stage.end_turn(0);
+    assert_eq!(stage.look(slot, |actor| actor.given), 9 * READ_BUFFER);
+    assert!(!stage.is_due(0));
+}

@@ -13,9 +13,10 @@ use crate::cli::units::{self, UnitError};
 /// waker, a temporary file, a pipe to move pages.
 const OWN_FILES: u64 = 5;
 
-/// Kept free on top when the number of connections is ours to choose: for the resolver, a
-/// debugger, a descriptor that the host leaked into us. A small limit gives a quarter at most.
-const MARGIN: u64 = 64;
+/// Kept free on top when the number of connections is ours to choose: 128 for the pipes of
+/// streams, 64 for --admin, the rest for the resolver, a debugger, a descriptor that was leaked
+/// into us. A small limit gives a quarter at most.
+const MARGIN: u64 = 256;
 
 /// The ways out that every refusal here names.
 const REMEDY: &str = "ulimit -Hn in a shell, LimitNOFILE= in a service unit, --ulimit nofile= for \

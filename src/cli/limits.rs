@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn connections_leave_room_for_the_process() {
-        assert_eq!(files(20_000, 20_000).fit(None, 12).unwrap(), Some(19_924));
+        assert_eq!(files(20_000, 20_000).fit(None, 12).unwrap(), Some(19_732));
         assert_eq!(files(64, 64).fit(None, 12).unwrap(), Some(36));
         assert_eq!(files(32, 32).fit(None, 12).unwrap(), Some(12));
         assert_eq!(files(64, 64).fit(Some(52), 12).unwrap(), Some(52));

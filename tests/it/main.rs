@@ -46,8 +46,9 @@ mod naive;
 #[cfg(feature = "cli")]
 mod replace;
 #[cfg(feature = "cli")]
-mod schema;
+mod scarce;
 #[cfg(feature = "cli")]
+mod schema;
 mod soak;
 #[cfg(feature = "cli")]
 mod stop;

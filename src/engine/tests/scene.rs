@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::script::{Actor, Answer, Script};
+use super::script::{Actor, Answer, OPENED, Script};
 use crate::config::{Config, Drain};
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
@@ -19,7 +19,7 @@ struct Stage<const PIPES: bool> {
 impl<const PIPES: bool> Stage<PIPES> {
     fn new(config: &Config) -> Self {
         let mut engine = Engine::new(config);
-        engine.reserve(16);
+        engine.reserve(2048);
         Self { engine, start: Instant::now() }
     }
 
@@ -232,4 +232,145 @@ fn one_call_moves_a_bounded_number_of_bytes_and_comes_again() {
     stage.end_turn(0);
     assert_eq!(stage.look(slot, |actor| actor.given), 9 * READ_BUFFER);
     assert!(!stage.is_due(0));
+}
+
+/// The bounds of one turn, in connections.
+const SLICE: usize = 256;
+const READY_SLICE: usize = 1024;
+
+#[test]
+fn a_drain_visits_a_slice_in_a_turn() {
+    let mut stage = Stage::<false>::new(&Config::new().drain(Drain::Peer));
+    let slots: Vec<u32> = (0..600).map(|_| stage.enter(0)).collect();
+    stage.stop(0);
+    for visited in [SLICE, 2 * SLICE, 600] {
+        assert!(stage.is_due(0));
+        stage.end_turn(0);
+        let calls = slots.iter().map(|slot| stage.look(*slot, |actor| actor.calls));
+        assert_eq!(calls.sum::<usize>(), visited);
+    }
+    assert!(!stage.is_due(0));
+}
+
+#[test]
+fn force_cuts_a_slice_in_a_turn() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    for _ in 0..600 {
+        stage.enter(0);
+    }
+    stage.engine.force(Cause::Requested, stage.at(0));
+    for left in [600 - SLICE, 600 - 2 * SLICE, 0] {
+        assert!(stage.is_due(0));
+        stage.end_turn(0);
+        assert_eq!(stage.engine.open(), left);
+    }
+}
+
+#[test]
+fn deadlines_close_a_slice_in_a_turn() {
+    let config = Config::new()
+        .idle_timeout(Duration::from_millis(50))
+        .linger(Duration::from_millis(50))
+        .shutdown_timeout(None);
+    let mut stage = Stage::<false>::new(&config);
+    let slots: Vec<u32> = (0..600).map(|_| stage.enter(0)).collect();
+    for shut in [SLICE, 2 * SLICE, 600] {
+        assert!(stage.is_due(100));
+        stage.end_turn(100);
+        let done = slots.iter().filter(|slot| stage.look(**slot, |actor| actor.is_shut));
+        assert_eq!(done.count(), shut);
+    }
+    for left in [600 - SLICE, 600 - 2 * SLICE, 0] {
+        assert!(stage.is_due(200));
+        stage.end_turn(200);
+        assert_eq!(stage.engine.open(), left);
+    }
+}
+
+#[test]
+fn the_ready_are_pumped_a_slice_in_a_turn() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    let slots: Vec<u32> = (0..1100).map(|_| stage.enter(0)).collect();
+    for slot in &slots {
+        stage.play(*slot, &[Answer::NoBuffers], &[]);
+        stage.event(*slot, Readiness::READABLE, 0);
+    }
+    for pumped in [READY_SLICE, 1100] {
+        assert!(stage.is_due(0));
+        stage.end_turn(0);
+        let calls = slots.iter().map(|slot| stage.look(*slot, |actor| actor.calls - 1));
+        assert_eq!(calls.sum::<usize>(), pumped);
+    }
+    assert!(!stage.is_due(0));
+}
+
+#[test]
+fn memory_is_held_only_while_a_rest_is() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    let slot = stage.enter(0);
+    let holds = |stage: &Stage<false>| {
+        !format!("{:?}", stage.engine.table.get(slot).unwrap()).contains("held: None")
+    };
+    assert!(!holds(&stage));
+    stage.play(slot, &[Answer::Some(9)], &[Answer::Some(2), Answer::Some(3)]);
+    stage.event(slot, Readiness::READABLE, 0);
+    assert!(holds(&stage));
+    stage.event(slot, Readiness::WRITABLE, 0);
+    assert!(holds(&stage));
+    stage.event(slot, Readiness::WRITABLE, 0);
+    assert!(!holds(&stage));
+}
+
+/// Two full reads make a stream; what follows goes through a pipe.
+const STREAM: [Answer; 3] = [Answer::All, Answer::All, Answer::Some(100_000)];
+
+#[test]
+fn a_pipe_serves_one_stream_after_the_other() {
+    let mut stage = Stage::<true>::new(&Config::new());
+    OPENED.set(0);
+    for _ in 0..3 {
+        let slot = stage.enter(0);
+        stage.play(slot, &STREAM, &[Answer::All, Answer::All, Answer::Some(7)]);
+        stage.event(slot, Readiness::READABLE, 0);
+        stage.end_turn(0);
+        stage.play(slot, &[Answer::Zero, Answer::Zero], &[]);
+        stage.event(slot, Readiness::READABLE | Readiness::WRITABLE, 0);
+        stage.end_turn(0);
+        assert_eq!((stage.engine.open(), OPENED.get()), (0, 1));
+    }
+    let bytes = stage.engine.report().bytes;
+    assert_eq!(bytes.read, bytes.written);
+}
+
+#[test]
+fn there_are_no_more_pipes_than_the_table_is_worth() {
+    let mut stage = Stage::<true>::new(&Config::new());
+    stage.engine.reserve(32);
+    OPENED.set(0);
+    let slots: Vec<u32> = (0..5).map(|_| stage.enter(0)).collect();
+    for slot in &slots {
+        stage.play(*slot, &STREAM, &[Answer::All, Answer::All, Answer::Block]);
+        stage.event(*slot, Readiness::READABLE, 0);
+    }
+    assert_eq!(OPENED.get(), 2);
+}
+
+#[test]
+fn a_pipe_that_was_cut_off_full_serves_nobody_else() {
+    let mut stage = Stage::<true>::new(&Config::new());
+    for end in [Answer::Reset, Answer::Lost] {
+        let slot = stage.enter(0);
+        stage.play(slot, &STREAM, &[Answer::All, Answer::All, Answer::Some(9), end]);
+        stage.event(slot, Readiness::READABLE, 0);
+        stage.event(slot, Readiness::WRITABLE, 0);
+        stage.end_turn(0);
+        assert_eq!(stage.engine.open(), 0);
+    }
+    let bytes = stage.engine.report().bytes;
+    assert_eq!(bytes.peer_aborted, 2 * (100_000 - 9));
+    let slot = stage.enter(0);
+    stage.play(slot, &STREAM, &[]);
+    stage.event(slot, Readiness::READABLE, 0);
+    assert_eq!(stage.look(slot, |actor| actor.taken.len()), 2 * READ_BUFFER + 100_000);
+    assert!(stage.look(slot, |actor| actor.is_echo()));
 }

@@ -1,9 +1,15 @@
 //! A stream whose every answer is written down beforehand.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
 use crate::engine::stream::Stream;
+
+thread_local! {
+    /// Pipes that this thread's actors opened.
+    pub(super) static OPENED: Cell<usize> = const { Cell::new(0) };
+}
 
 /// What one call comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +126,7 @@ impl<const PIPES: bool> Stream for Actor<PIPES> {
     const HAS_PIPES: bool = PIPES;
 
     fn open_pipe() -> io::Result<Vec<u8>> {
+        OPENED.set(OPENED.get() + 1);
         Ok(Vec::new())
     }
 

@@ -116,8 +116,9 @@ impl Network {
         let line = &self.lines[at];
         let silence = now - line.last_byte;
         let Times { grace, idle_timeout, drain, .. } = self.times;
-        let impatient =
-            self.draining_since.is_some_and(|since| now >= since.saturating_add(5 * grace));
+        let impatient = self
+            .draining_since
+            .is_some_and(|since| now >= since.saturating_add(grace.saturating_mul(5)));
         let expired = idle_timeout.is_some_and(|timeout| silence >= timeout);
         let promised = line.owed_at_stop.is_none_or(|owed| line.duplex.read >= owed);
         if line.closed.is_some() || line.fin_at.is_some() {

@@ -5,6 +5,7 @@ use super::line::{Line, Times};
 use super::network::Network;
 use super::peer::Saw;
 use crate::config::Drain;
+use crate::engine::echo::LEAST_ROOM;
 use crate::engine::phase::Phase;
 use crate::engine::report::{CloseReason, Grade, Report};
 
@@ -55,7 +56,7 @@ impl Host {
     /// The end of the budget is the end, but for the slices.
     fn check_budget(&mut self, phase: Phase) -> Result<(), String> {
         let end = [self.budget_end(), self.forced].into_iter().flatten().min();
-        if !self.ended || end.is_none_or(|end| self.now < end + 1) {
+        if !self.ended || end.is_none_or(|end| self.now <= end) {
             return Ok(());
         }
         hold(phase >= Phase::Forcing, || format!("{phase} after the end of the budget"))?;
@@ -75,14 +76,15 @@ impl Host {
         hold(held == told, || format!("{told} bytes held in the report, {held} in the network"))?;
         let most = self.plan.config.max_held.unwrap_or(usize::MAX) as u64;
         hold(held <= most, || format!("{held} bytes held, {most} allowed"))?;
-        if due || !self.ended {
+        if due {
             return Ok(());
         }
+        let full = most - held < LEAST_ROOM as u64;
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
             let paused = line.slot.and_then(|slot| engine.table.get(slot));
             let paused = paused.is_some_and(|connection| connection.is_paused());
-            let wrong =
-                forgotten(line, paused).or_else(|| overdue(line, network, engine.phase(), paused));
+            let wrong = forgotten(line, paused && full)
+                .or_else(|| overdue(line, network, engine.phase(), paused).filter(|_| self.ended));
             hold(wrong.is_none(), || {
                 format!("line {at}: {}\n{line:#?}", wrong.unwrap_or_default())
             })?;
@@ -167,7 +169,7 @@ fn overdue(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option
     let Times { grace, linger, idle_timeout, drain } = network.times;
     let now = network.now;
     let silence = now - line.last_byte;
-    let over = |time: u64, limit: u64| time > limit + limit / 8 + ROUNDING;
+    let over = |time: u64, limit: u64| time > limit.saturating_add(limit / 8 + ROUNDING);
     if let Some(fin) = line.fin_at {
         return (phase < Phase::Forcing && over(now - fin, linger))
             .then_some("lingers beyond its time");
@@ -184,7 +186,7 @@ fn overdue(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option
         (Phase::Draining, _) => line.held() == 0,
         (Phase::Forcing | Phase::Finished, _) => return Some("left over in the last phase"),
     };
-    let impatient = drained > 5 * grace + ROUNDING;
+    let impatient = drained > grace.saturating_mul(5).saturating_add(ROUNDING);
     let dry = open && !line.duplex.has_input() && !paused;
     if open && impatient && !paused {
         return Some("open beyond all patience");

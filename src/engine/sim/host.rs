@@ -160,7 +160,8 @@ impl Host {
             self.ask_more()?;
         }
         if self.random.percent(self.plan.manners.late) {
-            self.now += self.random.size(self.plan.span);
+            let hours = if self.random.one_in(50) { self.random.below(9) } else { 0 };
+            self.now += self.random.size(self.plan.span) + hours * 3_600_000_000;
         }
         self.turns += 1;
         if self.turns > TURNS {

@@ -128,10 +128,13 @@ fn config(random: &mut Random, grace: u64, span: u64) -> Config {
         None if random.percent(30) => millis(random.below(span + 1)),
         _ => Duration::ZERO,
     };
+    let mut or_ages = |time: Duration| if random.one_in(50) { Duration::MAX } else { time };
+    let (idle_grace, budget) = (or_ages(millis(grace)), budget.map(&mut or_ages));
+    let linger = random.pick(&[0, 1, span / 2, span, 4 * span]);
     Config {
         drain: random.pick(&[Drain::Idle, Drain::Flush, Drain::Peer]),
-        idle_grace: millis(grace),
-        linger: millis(random.pick(&[0, 1, span / 2, span, 4 * span])),
+        idle_grace,
+        linger: if random.one_in(50) { Duration::MAX } else { millis(linger) },
         idle_timeout: random.percent(35).then(|| millis(random.between(0, 2 * span))),
         shutdown_timeout: budget,
         lame_duck,

@@ -212,6 +212,6 @@ impl Model {
             unsent: if aborted { 0 } else { owed },
             peer_aborted: if aborted { owed } else { 0 },
         };
-        (bytes, bytes.unsent > 0)
+        (bytes, owed > 0)
     }
 }

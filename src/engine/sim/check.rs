@@ -80,11 +80,19 @@ impl Host {
             return Ok(());
         }
         let full = most - held < LEAST_ROOM as u64;
+        let phase = engine.phase();
+        // Without an event the engine will not be called before then.
+        let until = self.deadline().unwrap_or(u64::MAX >> 1).max(self.now);
+        let end = self.budget_end().filter(|_| phase > Phase::Running && phase < Phase::Forcing);
+        hold(end.is_none_or(|end| until <= end.saturating_add(1)), || {
+            "sleeps beyond the budget".to_owned()
+        })?;
+        let Some(engine) = &mut self.engine else { return Ok(()) };
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
             let paused = line.slot.and_then(|slot| engine.table.get(slot));
             let paused = paused.is_some_and(|connection| connection.is_paused());
             let wrong = forgotten(line, paused && full)
-                .or_else(|| overdue(line, network, engine.phase(), paused).filter(|_| self.ended));
+                .or_else(|| overdue(line, network, phase, paused, until).filter(|_| self.ended));
             hold(wrong.is_none(), || {
                 format!("line {at}: {}\n{line:#?}", wrong.unwrap_or_default())
             })?;
@@ -164,19 +172,24 @@ fn forgotten(line: &Line, paused: bool) -> Option<&'static str> {
     (input && !paused).then_some("input is forgotten")
 }
 
-/// What should have happened by now, no turn being called for.
-fn overdue(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option<&'static str> {
+/// What should have happened by `when`, no turn being called for before.
+fn overdue(
+    line: &Line,
+    network: &Network,
+    phase: Phase,
+    paused: bool,
+    when: u64,
+) -> Option<&'static str> {
     let Times { grace, linger, idle_timeout, drain } = network.times;
-    let now = network.now;
-    let silence = now - line.last_byte;
+    let silence = when - line.last_byte;
     let over = |time: u64, limit: u64| time > limit.saturating_add(limit / 8 + ROUNDING);
     if let Some(fin) = line.fin_at {
-        return (phase < Phase::Forcing && over(now - fin, linger))
+        return (phase < Phase::Forcing && over(when - fin, linger))
             .then_some("lingers beyond its time");
     }
-    let drained = network.draining_since.map_or(0, |since| now - since);
+    let drained = network.draining_since.map_or(0, |since| when - since);
     // Behind one that moved when the drain came by, a connection may wait for that one's time.
-    let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| now - at));
+    let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| when - at));
     let open = match (phase, drain) {
         (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
             return idle_timeout

@@ -138,11 +138,15 @@ impl Host {
         engine.next_deadline()
     }
 
+    /// The same in microseconds.
+    pub(super) fn deadline(&self) -> Option<u64> {
+        let nanos = self.next_deadline()?.saturating_duration_since(self.base).as_nanos();
+        Some(u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX >> 1))
+    }
+
     /// Sleeps until there is something to do. Answers whether a deadline, not an event, ended it.
     fn sleep(&mut self) -> Result<bool, String> {
-        let since = |at: Instant| at.saturating_duration_since(self.base).as_nanos().div_ceil(1000);
-        let deadline = self.next_deadline().map(since);
-        let deadline = deadline.map(|at| u64::try_from(at).unwrap_or(u64::MAX));
+        let deadline = self.deadline();
         let network = self.network.lock();
         let busy = !network.ready.is_empty() || network.listener_edge;
         let act = self.plan.acts.front().map(|(at, _)| *at);

@@ -48,8 +48,10 @@ impl Predecessor {
         let channel = Channel::from(stdin.as_fd().try_clone_to_owned()?);
         channel.set_read_timeout(Some(PATIENCE))?;
         let handed = handover::receive(&channel)?;
-        // The channel is closed when the one that we keep is.
-        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+        // Now the channel is closed when the one that we keep is. A pipe without a writer is as
+        // empty as /dev/null, which may not be there.
+        let (nothing, _) = io::pipe()?;
+        rustix::stdio::dup2_stdin(nothing)?;
         channel.set_nonblocking(true)?;
         Ok((Self { channel: UnixStream::from_std(channel), gone: false }, handed))
     }

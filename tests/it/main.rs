@@ -16,6 +16,8 @@ mod accept;
 mod admin;
 mod api;
 #[cfg(feature = "cli")]
+mod bare;
+#[cfg(feature = "cli")]
 mod bench_audit;
 #[cfg(feature = "cli")]
 mod bench_load;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::crowd::{Crowd, Target};
 use crate::host::copy_program;
-use crate::support::{Directory, Process, wait_for};
+use crate::support::{DEADLINE, Directory, Process, netgrace, wait_for};
 
 /// A copy of the program that a test may replace, and what it leaves behind.
 struct Installed {
@@ -36,12 +37,16 @@ impl Installed {
 
     /// Its log goes to a file, which its successors share.
     fn start(&self, args: &[&str]) -> Process {
+        Process::spawn_as_is(&mut self.command(args))
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
         let log = fs::File::options().create(true).append(true).open(self.log_path());
         let mut command = Command::new(&self.program);
         command.args(args).env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN");
         command.stderr(log.expect("a log")).stdout(std::process::Stdio::null());
         command.stdin(std::process::Stdio::null());
-        Process::spawn_as_is(&mut command)
+        command
     }
 
     fn log_path(&self) -> PathBuf {
@@ -109,7 +114,7 @@ fn ten_times(installed: &Installed, process: Process, target: &Target) -> Pid {
     for round in 1..=10 {
         crowd.wait_for_served(20);
         let old = match &first {
-            Some(process) => Pid::from_raw(process.pid() as i32).expect("a process"),
+            Some(process) => Pid::from_raw(process.pid().cast_signed()).expect("a process"),
             None => installed.successor(),
         };
         kill_process(old, Signal::USR2).expect("a signal");
@@ -166,6 +171,80 @@ fn ten_replacements_under_load_are_noticed_by_nobody() {
     let log = installed.log();
     assert_eq!(log.matches("left the queue of").count(), 20, "{log}");
     std::net::TcpStream::connect(&address).expect_err("nobody listens any more");
+}
+
+#[test]
+fn the_load_generator_notices_nothing_either() {
+    let installed = Installed::new();
+    let ports = installed.directory.join("ports");
+    let args = ["-l", "127.0.0.1:0", "--port-file", ports.to_str().expect("UTF-8")];
+    let mut first = Some(installed.start(&args));
+    let address = first_line(&ports);
+    // Every connection is closed and opened anew well before a drain runs out of patience.
+    let args = ["bench", &address, "-c", "8", "--churn", "200", "-d", "4s", "-s", "64", "-q"];
+    let bench = Process::spawn(netgrace(&args).args(["--warmup", "0s", "--json", "-"]));
+    for round in 1..=10 {
+        let old = match &first {
+            Some(process) => Pid::from_raw(process.pid().cast_signed()).expect("a process"),
+            None => installed.successor(),
+        };
+        kill_process(old, Signal::USR2).expect("a signal");
+        installed.wait_for_log("has let go of the sockets", round);
+        if let Some(process) = first.take() {
+            process.finish().exits(0);
+        } else {
+            wait_for_end(old);
+        }
+    }
+    let outcome = bench.finish().exits(0);
+    let report: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON");
+    let number = |path: &str| report.pointer(path).and_then(serde_json::Value::as_u64);
+    for path in ["/connect/failed", "/connect/retried", "/errors/connect_refused"] {
+        assert_eq!(number(path), Some(0), "{path}: {report:#}");
+    }
+    for path in ["/errors/reset", "/errors/eof_early", "/load/missing_bytes", "/load/wrong_bytes"] {
+        assert_eq!(number(path), Some(0), "{path}: {report:#}");
+    }
+    assert!(number("/connect/churned") > Some(100), "{report:#}");
+    let last = installed.successor();
+    kill_process(last, Signal::TERM).expect("a signal");
+    wait_for_end(last);
+    check_accounts(&installed, 11);
+}
+
+/// What a service manager is told of a replacement.
+#[test]
+fn the_manager_learns_whom_to_watch() {
+    let installed = Installed::new();
+    let socket = UnixDatagram::bind(installed.directory.join("notify")).expect("a socket");
+    socket.set_read_timeout(Some(DEADLINE)).expect("an option");
+    let told = || {
+        let mut bytes = [0; 4096];
+        let count = socket.recv(&mut bytes).expect("a notification");
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    };
+    let mut command = installed.command(&["-l", "127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", installed.directory.join("notify"));
+    let mut process = Process::spawn_as_is(command.env("WATCHDOG_USEC", "400000"));
+    assert!(told().starts_with("READY=1\n"));
+    process.signal(Signal::USR2);
+    installed.wait_for_log("has let go of the sockets", 1);
+    let main = format!("MAINPID={}\n", installed.successor().as_raw_nonzero());
+    let mut before = Vec::new();
+    while before.last() != Some(&main) {
+        before.push(told());
+    }
+    assert!(before.iter().any(|lines| lines.starts_with("READY=1\n")), "{before:?}");
+    assert!(process.finish().exits(0).stdout.is_empty());
+    // It is fed by the new one, and nobody said that the service stops.
+    while !before.last().is_some_and(|lines| lines.contains("WATCHDOG=1\n")) {
+        before.push(told());
+    }
+    assert!(before.iter().all(|lines| !lines.contains("STOPPING=1")), "{before:?}");
+    let last = installed.successor();
+    kill_process(last, Signal::TERM).expect("a signal");
+    while !told().contains("STOPPING=1") {}
+    wait_for_end(last);
 }
 
 #[test]
@@ -266,7 +345,7 @@ fn only_one_successor_is_started_at_a_time() {
 
 #[test]
 fn a_handover_that_is_announced_and_does_not_come_is_an_error() {
-    let mut command = crate::support::netgrace(&["-l", "127.0.0.1:0"]);
+    let mut command = netgrace(&["-l", "127.0.0.1:0"]);
     let outcome = crate::support::run(command.env("NETGRACE_HANDOVER", "1")).exits(1);
     assert!(outcome.stderr.contains("NETGRACE_HANDOVER"), "{outcome:#?}");
 }

@@ -46,6 +46,8 @@ mod library;
 #[cfg(feature = "cli")]
 mod naive;
 #[cfg(feature = "cli")]
+mod recipe;
+#[cfg(feature = "cli")]
 mod replace;
 #[cfg(feature = "cli")]
 mod scarce;

@@ -1,0 +1,120 @@
+//! The recipes of the README: that they say what works.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Directory, netgrace, run};
+
+/// The blocks of this language in the README; none as long as it has no recipes.
+fn blocks(language: &str) -> Vec<String> {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).expect("a README");
+    let start = format!("```{language}\n");
+    let blocks = readme.split(&start).skip(1);
+    let blocks: Vec<String> =
+        blocks.map(|rest| rest.split("\n```").next().expect("an end").to_owned()).collect();
+    if blocks.is_empty() {
+        eprintln!("skipped: README.md has no {language} block");
+    }
+    blocks
+}
+
+/// The one block that begins with this line.
+fn block(language: &str, first: &str) -> Option<String> {
+    blocks(language).into_iter().find(|block| block.lines().next() == Some(first))
+}
+
+fn value<'a>(text: &'a str, key: &str) -> &'a str {
+    let found = text.lines().find_map(|line| line.trim().strip_prefix(key));
+    found.unwrap_or_else(|| panic!("no {key} in {text}")).trim()
+}
+
+/// What `--dry-run` says of these arguments, as a whole and for one name.
+#[track_caller]
+fn settings(args: &[String]) -> impl Fn(&str) -> String + use<> {
+    let outcome = run(netgrace(&[]).args(args).arg("--dry-run")).exits(0);
+    move |name| {
+        let line = outcome.stdout.lines().find(|line| line.split(' ').next() == Some(name));
+        line.unwrap_or_else(|| panic!("no {name}"))
+            .split_once(' ')
+            .expect("a value")
+            .1
+            .trim()
+            .into()
+    }
+}
+
+#[track_caller]
+fn seconds(text: &str) -> u64 {
+    text.strip_suffix('s').and_then(|text| text.parse().ok()).expect("whole seconds")
+}
+
+#[test]
+fn the_units_are_sound_and_hardened() {
+    let (Some(service), Some(socket)) =
+        (block("ini", "# netgrace.service"), block("ini", "# netgrace.socket"))
+    else {
+        return;
+    };
+    let start = value(&service, "ExecStart=");
+    let args: Vec<String> = start.split(' ').skip(1).map(str::to_owned).collect();
+    let setting = settings(&args);
+    assert_eq!(setting("listen"), "systemd");
+    assert!(seconds(&setting("shutdown-timeout")) < seconds(value(&service, "TimeoutStopSec=")));
+    let directory = Directory::new();
+    let program = start.split(' ').next().expect("a program");
+    let service = service.replace(program, env!("CARGO_BIN_EXE_netgrace"));
+    let paths = [("netgrace.service", service), ("netgrace.socket", socket)].map(|(name, text)| {
+        let path = directory.join(name);
+        fs::write(&path, text).expect("a unit");
+        path
+    });
+    let analyze = |args: &[&str], paths: &[std::path::PathBuf]| {
+        Command::new("systemd-analyze").args(args).args(paths).output()
+    };
+    let Ok(version) = analyze(&["--version"], &[]) else {
+        eprintln!("skipped: systemd-analyze is not installed");
+        return;
+    };
+    assert!(version.status.success());
+    let verified = analyze(&["verify", "--man=no"], &paths).expect("systemd-analyze");
+    let complaints = String::from_utf8_lossy(&verified.stderr).into_owned();
+    assert!(verified.status.success() && complaints.is_empty(), "{complaints}");
+    let args = ["security", "--offline=true", "--no-pager", "--threshold=20"];
+    let secure = analyze(&args, &paths[..1]).expect("systemd-analyze");
+    assert!(secure.status.success(), "{}", String::from_utf8_lossy(&secure.stdout));
+}
+
+#[test]
+fn the_container_starts_it_without_a_shell() {
+    let Some(file) = blocks("dockerfile").pop() else { return };
+    let list = |key| -> Vec<String> { serde_json::from_str(value(&file, key)).expect("a list") };
+    assert_eq!(list("ENTRYPOINT"), ["/netgrace"]);
+    let setting = settings(&list("CMD"));
+    assert_eq!(setting("listen"), "0.0.0.0:5388");
+    // What a container engine waits before it kills.
+    assert!(seconds(&setting("shutdown-timeout")) < 10);
+    assert_eq!(value(&file, "STOPSIGNAL"), "SIGTERM");
+}
+
+#[test]
+fn the_pod_has_the_time_that_a_stop_takes() {
+    let Some(pod) = blocks("yaml").pop() else { return };
+    let args: Vec<String> = serde_json::from_str(value(&pod, "args:")).expect("a list");
+    let setting = settings(&args);
+    let budget = seconds(&setting("shutdown-timeout"));
+    let grace: u64 = value(&pod, "terminationGracePeriodSeconds:").parse().expect("a number");
+    assert!(budget < grace);
+    let period: u64 = value(&pod, "periodSeconds:").parse().expect("a number");
+    assert!(seconds(&setting("lame-duck")) > 2 * period);
+    let port = setting("admin").rsplit(':').next().expect("a port").to_owned();
+    assert_eq!(pod.matches(&format!("port: {port}}}")).count(), 2);
+}
+
+#[test]
+fn the_limits_for_ten_thousand_suffice() {
+    let line = "ulimit -n 10240 2>/dev/null || exit 0; exec \"$@\"";
+    let args = ["--dry-run", "-m", "10k", "--admin", "9090"];
+    run(&mut crate::support::netgrace_in_shell(line, &args)).exits(0);
+}

@@ -183,12 +183,16 @@
 //!   observer quota         what a host can watch, connections by address
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections and the one door out, what they are judged by
-//! pipe socket            a connection's socket as the engine's stream
-//! listener acceptor      binding, accepting and its failures, the sweep of a stop
+//!   due                    what is to be done without an event, in slices
+//! diagnosis pipe socket  what the kernel says, splice, a connection's socket as a stream
+//! gate listener          the gate before a queue, binding and the failures of accept
+//! acceptor               clients into the engine, the sweep of a stop
 //! handle                 ShutdownHandle
 //! signals                Signals: stop signals as an event source
 //! server                 Server: engine and listeners on a caller's registry
-//! event_loop             EventLoop: poll, waker, signals and server
+//! turn event_loop        EventLoop: poll, waker, signals and server
+//! load                   the load generator; it knows nothing of the above
+//! main.rs, cli           the program, on the public face alone
 //! ```
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
@@ -223,3 +227,8 @@ pub use server::Server;
 pub use signals::Signals;
 pub use token::{Readiness, TokenRange};
 pub use turn::TurnTimes;
+
+/// The code of the README compiles too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -274,7 +274,11 @@ fn steps() -> impl Strategy<Value = (Step, Vec<Answer>, Vec<Answer>)> {
 
 proptest! {
     // A failure prints its steps; nothing is to be left behind in the tree.
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: 1_000,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_life_goes_as_the_model_says(life in prop::collection::vec(steps(), 0..40)) {

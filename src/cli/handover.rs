@@ -8,6 +8,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -152,7 +153,11 @@ fn receive_byte(channel: BorrowedFd<'_>, sockets: &mut Vec<OwnedFd>) -> io::Resu
     let message = recvmsg(channel, &mut buffer, &mut ancillary, RecvFlags::empty())?;
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            sockets.extend(descriptors);
+            for descriptor in descriptors {
+                // Or the next successor would have it twice.
+                fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
+                sockets.push(descriptor);
+            }
         }
     }
     match (message.bytes, byte) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::crowd::{Crowd, Target};
-use crate::host::copy_program;
+use crate::host::{copy_program, descriptors};
 use crate::support::{DEADLINE, Directory, Process, netgrace, wait_for};
 
 /// A copy of the program that a test may replace, and what it leaves behind.
@@ -156,9 +156,13 @@ fn ten_replacements_under_load_are_noticed_by_nobody() {
     ]);
     let address = first_line(&ports);
     let before = fs::read_to_string(&ports).expect("a port file");
+    let opened = descriptors(process.pid());
     let last = ten_times(&installed, process, &Target::Tcp(address.parse().expect("an address")));
     assert_eq!(fs::read_to_string(&ports).expect("a port file"), before);
     let log = installed.log();
+    // Nothing is passed on by mistake: ten times one would show.
+    let after = descriptors(last.as_raw_nonzero().get().cast_unsigned());
+    assert!(after < opened + 5, "{after} descriptors are open, at first {opened}");
     let admin: Vec<_> = log.lines().filter_map(|line| line.rsplit_once("http://")).collect();
     assert!(admin.len() == 11 && admin.iter().all(|(_, at)| *at == admin[0].1), "{admin:?}");
     let mut health = crate::support::Client::connect(admin[0].1.parse().expect("an address"));

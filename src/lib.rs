@@ -207,6 +207,9 @@ mod handle;
 mod listener;
 #[cfg(feature = "bench")]
 pub mod load;
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub mod pieces;
 mod pipe;
 mod server;
 #[cfg(feature = "signals")]

@@ -32,6 +32,7 @@ mod error;
 mod latency;
 mod observer;
 mod payload;
+pub(crate) mod pieces;
 mod plan;
 mod probe;
 mod random;

@@ -37,6 +37,7 @@ const ORDER: &[&str] = &[
     "turn",
     "event_loop",
     "load",
+    "pieces",
     "lib",
     "cli::failure",
     "cli::units",

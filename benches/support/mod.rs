@@ -1,0 +1,11 @@
+//! What the comparison with other servers is made of.
+
+pub mod args;
+pub mod case;
+pub mod figure;
+pub mod machine;
+pub mod output;
+pub mod pair;
+pub mod peer;
+pub mod server;
+pub mod smoke;

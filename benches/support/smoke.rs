@@ -1,0 +1,25 @@
+//! That it all still works, without a word about speed.
+
+use std::time::Duration;
+
+use super::case::{CASES, Case, Scale};
+use super::figure::measure;
+use super::peer;
+use super::server::Program;
+
+const SCALE: Scale = Scale { connections: 3, time: Duration::from_millis(20) };
+
+/// Each peer once, and each case once for netgrace. Answers how many passed and what failed.
+pub fn run() -> (usize, Vec<String>) {
+    let peers = peer::NAMES.map(|name| (CASES[0], Program::Own(name)));
+    let own = CASES.map(|case: Case| (case, Program::Netgrace { args: case.args }));
+    let mut failures = Vec::new();
+    let mut passed = 0;
+    for (case, program) in peers.into_iter().chain(own) {
+        match measure(&case, &program, SCALE, None) {
+            Ok(_) => passed += 1,
+            Err(why) => failures.push(format!("{} of {}: {why}", case.name, program.name())),
+        }
+    }
+    (passed, failures)
+}

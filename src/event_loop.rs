@@ -62,6 +62,8 @@ pub struct EventLoop {
     last_event: Option<Instant>,
     /// Polling failed: only the end is left.
     broken: bool,
+    /// A signal cut the last poll short.
+    interrupted: bool,
     turn_times: Option<TurnTimes>,
 }
 
@@ -93,6 +95,7 @@ impl EventLoop {
             signals: None,
             last_event: None,
             broken: false,
+            interrupted: false,
             turn_times: None,
         })
     }
@@ -221,8 +224,9 @@ impl EventLoop {
         let now = Instant::now();
         let registry = self.poll.registry();
         let mut count: usize = 0;
+        // A handler may have failed to tell of its signal, for want of memory: so look.
         #[cfg(feature = "signals")]
-        let mut signalled = false;
+        let mut signalled = std::mem::take(&mut self.interrupted);
         for event in &self.events {
             count = count.saturating_add(1);
             match event.token() {
@@ -296,6 +300,7 @@ impl EventLoop {
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
                 self.events.clear();
+                self.interrupted = true;
                 Ok(())
             }
             other => other,

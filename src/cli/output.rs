@@ -12,6 +12,9 @@ use rustix::io::Errno;
 /// `PIPE_BUF`.
 const CHUNK_BYTES: usize = 512;
 
+/// How often a write may fail for now, though a poll said that it would not.
+const REFUSALS: u32 = 100;
+
 /// How long the end of a stop waits for somebody to read from stdout or stderr.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
 
@@ -64,16 +67,17 @@ pub(crate) fn is_writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
 }
 
 fn write_chunks(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let mut refusals: u32 = 0;
     for chunk in bytes.chunks(CHUNK_BYTES) {
         let mut rest = chunk;
         while !rest.is_empty() {
-            if !is_writable(fd, PATIENCE) {
+            if !is_writable(fd, PATIENCE) || refusals > REFUSALS {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
             }
             match rustix::io::write(fd, rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(Errno::INTR | Errno::AGAIN) => {}
+                Err(Errno::INTR | Errno::AGAIN) => refusals = refusals.saturating_add(1),
                 Err(error) => return Err(error.into()),
             }
         }

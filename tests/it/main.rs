@@ -15,6 +15,7 @@ mod accept;
 #[cfg(feature = "cli")]
 mod admin;
 mod api;
+mod awkward;
 #[cfg(feature = "cli")]
 mod bare;
 #[cfg(feature = "cli")]
@@ -66,4 +67,5 @@ mod survive;
 mod systemd;
 mod tidy;
 #[cfg(feature = "cli")]
+mod traced;
 mod unix;

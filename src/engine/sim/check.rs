@@ -6,8 +6,9 @@ use super::network::Network;
 use super::peer::Saw;
 use crate::config::Drain;
 use crate::engine::echo::LEAST_ROOM;
-use crate::engine::phase::Phase;
+use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{CloseReason, Grade, Report};
+use crate::token::Readiness;
 
 /// A tick, rounded up twice, and the rounding of the host's sleep.
 const ROUNDING: u64 = 3_000;
@@ -101,6 +102,16 @@ impl Host {
     }
 
     pub(super) fn check_end(&mut self) -> Result<(), String> {
+        let now = self.instant();
+        if let Some(engine) = &mut self.engine {
+            // What comes after the end does nothing.
+            let before = format!("{:?}", engine.report());
+            engine.request(Cause::Requested, now);
+            engine.force(Cause::Requested, now);
+            hold(engine.phase() == Phase::Finished, || format!("{} again", engine.phase()))?;
+            hold(format!("{:?}", engine.report()) == before, || "told twice".to_owned())?;
+            hold(!engine.handle_ready(0, Readiness::READABLE, now), || "a ghost".to_owned())?;
+        }
         let report = self.engine.as_ref().map(|engine| engine.report().clone());
         if let Some(engine) = &mut self.engine {
             engine.table.audit()?;

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::config::Config;
-use crate::engine::Engine;
-use crate::engine::buffer::Held;
-use crate::engine::list::{Link, List, Nodes};
-use crate::engine::phase::Cause;
-use crate::engine::report::Report;
-use crate::engine::stream::Stream;
+use crate::engine::{
+    Engine,
+    buffer::Held,
+    list::{Link, List, Nodes},
+    phase::Cause,
+    report::Report,
+    stream::Stream,
+};
 use crate::token::Readiness;
 
 pub use crate::load::pieces::Verification;
@@ -19,7 +21,7 @@ pub use crate::load::pieces::Verification;
 /// A message.
 pub const MESSAGE: [u8; 64] = [b'm'; 64];
 
-/// A stream whose peer has sent so many messages: a read gives the next, a write takes all.
+/// A stream whose peer has sent so many messages, and how many were read.
 #[derive(Debug, Default)]
 struct Line(Rc<Cell<u64>>, u64);
 
@@ -74,7 +76,6 @@ impl Stream for Line {
 #[expect(missing_debug_implementations, reason = "nobody prints a bench")]
 pub struct Turns {
     engine: Engine<Line>,
-    slots: Vec<u32>,
     sent: Rc<Cell<u64>>,
     now: Instant,
 }
@@ -85,45 +86,32 @@ impl Turns {
     pub fn new(connections: usize, config: &Config) -> Self {
         let (mut engine, sent, now) = (Engine::new(config), Rc::default(), Instant::now());
         engine.reserve(connections);
-        let mut slots = Vec::with_capacity(connections);
-        while let (Some(at), Some(owner)) = (engine.vacant(), engine.admit(None)) {
+        while let (Some(_), Some(owner)) = (engine.vacant(), engine.admit(None)) {
             engine.insert(Line(Rc::clone(&sent), 0), None, owner, now);
-            slots.push(at);
         }
-        Self { engine, slots, sent, now }
+        Self { engine, sent, now }
     }
 
-    /// One turn in which a message comes in on every connection. Answers the bytes echoed so far.
-    pub fn echo(&mut self) -> u64 {
+    /// One turn in which a message comes in on every connection.
+    pub fn echo(&mut self) -> &Report {
         self.sent.set(self.sent.get().saturating_add(1));
-        for at in &self.slots {
-            self.engine.handle_ready(*at, Readiness::READABLE, self.now);
+        for at in 0..u32::try_from(self.engine.slots()).unwrap_or(u32::MAX) {
+            self.engine.handle_ready(at, Readiness::READABLE, self.now);
         }
-        self.end_turn();
-        self.engine.report().bytes.written
+        self.end_turn(Duration::ZERO)
     }
 
-    /// What is due without an event. Answers how many connections are left.
-    pub fn end_turn(&mut self) -> usize {
+    /// What is due without an event so much later.
+    pub fn end_turn(&mut self, later: Duration) -> &Report {
+        self.now = self.now.checked_add(later).unwrap_or(self.now);
         self.engine.advance(self.now);
         self.engine.end_turn(self.now);
-        self.engine.open()
-    }
-
-    /// Lets time pass.
-    pub fn elapse(&mut self, time: Duration) {
-        self.now = self.now.checked_add(time).unwrap_or(self.now);
+        self.engine.report()
     }
 
     /// Starts the stop.
     pub fn stop(&mut self) {
         self.engine.request(Cause::Requested, self.now);
-    }
-
-    /// The account so far.
-    #[must_use]
-    pub fn report(&self) -> Report {
-        self.engine.report().clone()
     }
 }
 

@@ -84,8 +84,10 @@ impl Network {
         };
         let lingered = line.fin_at.is_some_and(|fin| self.now - fin >= self.times.linger);
         let ended = line.duplex.eof_read || line.broke.is_some() || forced;
+        let untried = line.duplex.is_writable() && !line.duplex.starved && !line.hiccuped;
         let rules = [
             (line.closed.is_some(), "closed twice"),
+            (closed.reason == CloseReason::ForcedLossy && untried, "cut without a last write"),
             (bytes.read != sum, "the identity of the bytes does not hold"),
             (bytes.read != line.duplex.read, "the bytes read are not those of the account"),
             (

@@ -51,7 +51,7 @@ fn main() -> ExitCode {
 
 fn compare(comparison: &Comparison) -> Result<(), String> {
     let machine = Machine::look();
-    let scale = Scale { connections: machine.connections, time: comparison.time };
+    let scale = Scale { connections: machine.connections, time: comparison.time, messages: None };
     if scale.connections < CROWD {
         let most = scale.connections;
         eprintln!("the limit of descriptors makes the largest cases {most} connections");

@@ -101,6 +101,8 @@ pub struct Scale {
     pub connections: usize,
     /// The measured time of a figure.
     pub time: Duration,
+    /// Instead of the time, where it is messages that are measured: so many of them.
+    pub messages: Option<u64>,
 }
 
 impl Case {
@@ -117,6 +119,10 @@ impl Case {
         plan.duration = scale.time;
         plan.warmup = scale.time / 5;
         plan.connect_inflight = 1000;
+        plan.settle = plan.timeout;
+        if scale.messages.is_some() {
+            (plan.messages, plan.duration) = (scale.messages, plan.timeout);
+        }
         match self.figure {
             Figure::CpuPerMessage | Figure::CpuPerMib | Figure::RoundTrip => {}
             Figure::CpuPerConnection => {

@@ -16,7 +16,8 @@ const WARM_UP: usize = 10;
 /// A stop that takes longer has failed.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 
-/// Measures a server that is started for this and ended afterwards.
+/// Measures a server that is started for this and ended afterwards. No finite number: there was
+/// nothing to count.
 pub fn measure(
     case: &Case,
     program: &Program,
@@ -43,7 +44,7 @@ pub fn measure(
     }
     let connections = case.connections(scale) as f64;
     let cpu = watch.cpu.as_secs_f64() * 1e6;
-    let figure = match case.figure {
+    Ok(match case.figure {
         Figure::CpuPerMessage => cpu / results.load.messages as f64,
         Figure::CpuPerMib => cpu / (results.load.message_bytes as f64 / f64::from(1 << 20)),
         Figure::CpuPerConnection => cpu / results.connect.churned as f64,
@@ -51,8 +52,7 @@ pub fn measure(
         Figure::Opened => connections / results.connect.elapsed.as_secs_f64(),
         Figure::Stop => ended(watch.end)?.as_secs_f64() * 1e3,
         Figure::RoundTrip => results.latency.percentile(50.0).unwrap_or(0) as f64 / 1e3,
-    };
-    if figure.is_finite() { Ok(figure) } else { Err("nothing was counted".to_owned()) }
+    })
 }
 
 /// Runs a load in which nothing may be lost, but by the stop of a server that does not care.

@@ -31,6 +31,10 @@ impl Pair {
         for _ in 0..rounds {
             let one = |program: &Program| {
                 measure(case, program, scale, machine.cores)
+                    .and_then(|figure| {
+                        let counted = figure.is_finite().then_some(figure);
+                        counted.ok_or_else(|| "there was nothing to count".to_owned())
+                    })
                     .map_err(|why| format!("{}: {why}", program.name()))
             };
             match (one(&netgrace), one(peer)) {

@@ -8,10 +8,12 @@ use super::report::{ByteCounts, CloseReason};
 use super::stream::Stream;
 use crate::token::Readiness;
 
-/// Full reads in one call after which a connection counts as streaming.
-const STREAMING_READS: u32 = 2;
-/// Less than this in one call, and it has ceased to stream.
-const STREAMING_BYTES: u64 = 64 << 10;
+/// Reads that fill the buffer after which a connection counts as streaming.
+const STREAMING: u8 = 2;
+/// How many of them are remembered, and so how many small calls it takes to count no more.
+const MOST_STREAMING: u8 = 8;
+/// A call that moves less than this is a small one.
+const STREAMING_BYTES: u64 = 16 << 10;
 /// Bytes that are moved into a pipe at a time.
 pub(crate) const PIPE_BYTES: usize = 1024 << 10;
 /// Calls that move bytes through a pipe may move more than those that copy: it costs less.
@@ -80,7 +82,7 @@ pub(super) enum Input {
 /// A connection that echoes.
 #[derive(Debug)]
 pub(super) struct Open<P> {
-    /// What is owed, or the empty pipe of a stream.
+    /// What is owed, if anything is.
     pub(super) held: Option<Box<Held<P>>>,
     /// Bytes of a read that a failed write left behind.
     pub(super) refused: u32,
@@ -88,6 +90,8 @@ pub(super) struct Open<P> {
     pub(super) place: Place,
     /// It waits among the paused, not among the ready.
     pub(super) paused: bool,
+    /// Reads that filled the buffer, less calls that were small: how much it streams.
+    pub(super) streak: u8,
 }
 
 /// What one connection counts for itself.
@@ -116,7 +120,7 @@ impl Ledger {
 
 impl<P> Open<P> {
     pub(super) fn new(place: Place) -> Self {
-        Self { held: None, refused: 0, input: Input::Dry, place, paused: false }
+        Self { held: None, refused: 0, input: Input::Dry, place, paused: false, streak: 0 }
     }
 
     /// Bytes owed to the peer.
@@ -160,24 +164,8 @@ impl<P> Open<P> {
         work: &mut Work<'_, P>,
     ) -> Result<(), Flow> {
         let Some(held) = &mut self.held else { return Ok(()) };
-        while held.len() > 0 {
-            match held.write_to(stream) {
-                Ok(count) => {
-                    ledger.on_written(count, work);
-                    work.room = work.room.saturating_add(count);
-                    // Of a copy a short write has found the peer full; a pipe gives in pieces.
-                    if held.len() > 0 && matches!(**held, Held::Bytes { .. }) {
-                        return Err(Flow::Wait);
-                    }
-                }
-                Err(Fault::WouldBlock) => return Err(Flow::Wait),
-                Err(Fault::Later) => return Err(Flow::Again),
-                Err(Fault::Broken(reason)) => return Err(Flow::Close(reason)),
-            }
-        }
-        if matches!(**held, Held::Bytes { .. }) {
-            self.held = None;
-        }
+        hand_over(held, stream, ledger, work)?;
+        self.let_go(work.pipes);
         Ok(())
     }
 
@@ -190,8 +178,6 @@ impl<P> Open<P> {
         work: &mut Work<'_, P>,
     ) -> Flow {
         let before = ledger.read;
-        let mut full_reads: u32 = 0;
-        let mut use_pipe = true;
         while self.input == Input::Ready {
             if work.budget == 0 {
                 return Flow::Again;
@@ -200,18 +186,13 @@ impl<P> Open<P> {
                 return Flow::Pause;
             }
             let size = work.buffer.len().min(work.room);
-            if use_pipe {
+            if self.streak >= STREAMING {
                 match self.pass_through(stream, ledger, work) {
                     Ok(0) => {}
-                    Ok(count) => {
-                        // The rest is little, or not for a pipe: a read will tell.
-                        use_pipe = count >= PIPE_BYTES;
-                        continue;
-                    }
+                    Ok(_) => continue,
                     Err(flow) => return flow,
                 }
             }
-            use_pipe = true;
             let Some(buffer) = work.buffer.get_mut(..size) else { return Flow::Again };
             let count = match read(stream, buffer) {
                 Ok(0) => {
@@ -233,16 +214,12 @@ impl<P> Open<P> {
             if let Err(flow) = self.reply(stream, ledger, count, work) {
                 return flow;
             }
-            if count == work.buffer.len() {
-                full_reads = full_reads.saturating_add(1);
-            }
-            if full_reads >= STREAMING_READS && S::HAS_PIPES && self.held.is_none() {
-                self.held = work.pipes.take::<S>().map(|pipe| Held::Piped { pipe, len: 0 }.into());
-                full_reads = 0;
+            if count == work.buffer.len() && S::HAS_PIPES {
+                self.streak = self.streak.saturating_add(1).min(MOST_STREAMING);
             }
         }
         if ledger.read.saturating_sub(before) < STREAMING_BYTES {
-            self.cease_streaming(work.pipes);
+            self.streak = self.streak.saturating_sub(1);
         }
         if self.input == Input::Ended { Flow::Close(CloseReason::PeerClosed) } else { Flow::Wait }
     }
@@ -273,7 +250,6 @@ impl<P> Open<P> {
         };
         ledger.on_written(taken, work);
         work.room = work.room.saturating_sub(owed);
-        self.cease_streaming(work.pipes);
         self.held = copy;
         match fault {
             _ if self.held.is_some() && matches!(fault, Fault::Later) => Err(Flow::Again),
@@ -290,45 +266,74 @@ impl<P> Open<P> {
         }
     }
 
-    /// Moves bytes of a stream through its pipe. Zero: it has none, or nothing could be moved,
-    /// and what that means a read must tell.
+    /// Moves bytes of a stream through a pipe. Zero: there is none, or nothing could be moved, and
+    /// what that means a read must tell.
     fn pass_through<S: Stream<Pipe = P>>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
         work: &mut Work<'_, P>,
     ) -> Result<usize, Flow> {
-        let Some(held) = &mut self.held else { return Ok(0) };
-        let Held::Piped { pipe, len } = &mut **held else { return Ok(0) };
-        let most = PIPE_BYTES.min(work.room);
-        let count = fill(stream, pipe, most).map_err(Flow::Close)?;
-        if count == 0 {
-            return Ok(0);
-        }
-        *len = count;
+        let Some(mut pipe) = work.pipes.take::<S>() else { return Ok(0) };
+        let filled = fill(stream, &mut pipe, PIPE_BYTES.min(work.room));
+        let count = match filled {
+            Ok(count) if count > 0 => count,
+            other => {
+                work.pipes.give(pipe, true);
+                return other.map_err(Flow::Close);
+            }
+        };
         let budget = work.budget;
         ledger.on_read(count, work);
         work.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
         work.room = work.room.saturating_sub(count);
-        self.flush(stream, ledger, work)?;
-        Ok(count)
-    }
-
-    /// Gives the pipe back, unless something is in it.
-    fn cease_streaming(&mut self, pipes: &mut Pipes<P>) {
-        if self.owed() == 0 {
-            self.let_go(pipes);
+        let mut held = Held::Piped { pipe, len: count };
+        let handed_over = hand_over(&mut held, stream, ledger, work);
+        if let Err(flow) = handed_over {
+            self.held = Some(Box::new(held));
+            return Err(flow);
         }
+        give_back(held, work.pipes);
+        Ok(count)
     }
 
     /// Gives up what is held.
     pub(super) fn let_go(&mut self, pipes: &mut Pipes<P>) {
-        if let Some(held) = self.held.take()
-            && let Held::Piped { pipe, len } = *held
-        {
-            pipes.give(pipe, len == 0);
+        if let Some(held) = self.held.take() {
+            give_back(*held, pipes);
         }
     }
+}
+
+fn give_back<P>(held: Held<P>, pipes: &mut Pipes<P>) {
+    if let Held::Piped { pipe, len } = held {
+        pipes.give(pipe, len == 0);
+    }
+}
+
+/// Writes what is held; an error where the peer does not take it all.
+fn hand_over<S: Stream>(
+    held: &mut Held<S::Pipe>,
+    stream: &mut S,
+    ledger: &mut Ledger,
+    work: &mut Work<'_, S::Pipe>,
+) -> Result<(), Flow> {
+    while held.len() > 0 {
+        match held.write_to(stream) {
+            Ok(count) => {
+                ledger.on_written(count, work);
+                work.room = work.room.saturating_add(count);
+                // Of a copy a short write has found the peer full; a pipe gives in pieces.
+                if held.len() > 0 && matches!(held, Held::Bytes { .. }) {
+                    return Err(Flow::Wait);
+                }
+            }
+            Err(Fault::WouldBlock) => return Err(Flow::Wait),
+            Err(Fault::Later) => return Err(Flow::Again),
+            Err(Fault::Broken(reason)) => return Err(Flow::Close(reason)),
+        }
+    }
+    Ok(())
 }
 
 /// The protocol: what a peer is sent for what it sent. Another one would plug in here.

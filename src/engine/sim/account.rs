@@ -43,6 +43,7 @@ impl Observer for Shared {
         let in_stop = network.phase >= Phase::Draining;
         let line = &mut network.lines[at];
         line.closed = Some(closed);
+        line.unread = line.duplex.arrived - line.duplex.read;
         line.in_stop = in_stop;
     }
 

@@ -235,9 +235,8 @@ impl Network {
             self.blame(at, "freed without an account");
         }
         let line = &mut self.lines[at];
-        line.unread = line.duplex.arrived - line.duplex.read;
         line.duplex.close();
-        self.tell(|| format!("line {at}: closed, {} unread", self.lines[at].unread));
+        self.tell(|| format!("line {at}: closed"));
         self.wake(at, now + 1);
     }
 }

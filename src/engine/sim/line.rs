@@ -29,7 +29,7 @@ pub(super) struct Line {
     pub(super) late: u64,
     /// Bytes that had come when the drain began.
     pub(super) owed_at_stop: Option<u64>,
-    /// Bytes never read when the server closed.
+    /// Bytes not read when the connection was accounted for.
     pub(super) unread: u64,
     /// In the list of what the poll has to report.
     pub(super) queued: bool,

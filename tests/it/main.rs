@@ -15,6 +15,7 @@ mod accept;
 #[cfg(feature = "cli")]
 mod admin;
 mod api;
+#[cfg(feature = "cli")]
 mod awkward;
 #[cfg(feature = "cli")]
 mod bare;
@@ -54,6 +55,7 @@ mod replace;
 mod scarce;
 #[cfg(feature = "cli")]
 mod schema;
+#[cfg(feature = "cli")]
 mod soak;
 #[cfg(feature = "cli")]
 mod stop;
@@ -68,4 +70,5 @@ mod systemd;
 mod tidy;
 #[cfg(feature = "cli")]
 mod traced;
+#[cfg(feature = "cli")]
 mod unix;

@@ -234,6 +234,24 @@ fn one_call_moves_a_bounded_number_of_bytes_and_comes_again() {
     assert!(!stage.is_due(0));
 }
 
+#[test]
+fn slots_reach_to_the_highest_that_is_taken() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    assert_eq!(stage.engine.slots(), 0);
+    let (low, _high) = (stage.enter(0), stage.enter(0));
+    stage.play(low, &[Answer::Zero], &[]);
+    stage.event(low, Readiness::READABLE | Readiness::CLOSED, 0);
+    stage.end_turn(0);
+    assert_eq!((stage.engine.open(), stage.engine.slots()), (1, 2));
+}
+
+#[test]
+fn what_the_acceptor_reports_is_in_the_report() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    stage.engine.report_mut().connections.backlog_left = Some(3);
+    assert_eq!(stage.engine.report().connections.backlog_left, Some(3));
+}
+
 /// The bounds of one turn, in connections.
 const SLICE: usize = 256;
 const READY_SLICE: usize = 1024;

@@ -11,6 +11,12 @@ use super::random::Random;
 const PERIOD: usize = 262_139;
 const PERIOD_U64: u64 = 262_139;
 
+/// How far apart in the block the streams of two connections in a row start: the period divided by
+/// the golden ratio, which spreads any number of them evenly (Knuth, The Art of Computer
+/// Programming, volume 3, section 6.4), so that bytes of one are not taken for a repetition or an
+/// omission in the other.
+const STRIDE: u64 = 162_011;
+
 /// The longest slice that [`Block::slice`] gives.
 pub(super) const SLICE_MAX: usize = 256 * 1024;
 
@@ -62,8 +68,9 @@ impl Block {
 
     /// Where the stream of the connection with this number starts in the block.
     pub(super) fn base(seed: u64, number: u64) -> u32 {
-        let mut random = Random::new(seed ^ number.wrapping_mul(0xD6E8_FEB8_6659_FD93));
-        u32::try_from(random.below(PERIOD_U64)).unwrap_or(0)
+        let first = Random::new(seed).below(PERIOD_U64);
+        let steps = (number % PERIOD_U64).wrapping_mul(STRIDE);
+        u32::try_from(first.wrapping_add(steps) % PERIOD_U64).unwrap_or(0)
     }
 
     /// `len` bytes (at most [`SLICE_MAX`]) of the stream from `at` on.
@@ -155,6 +162,19 @@ mod tests {
         assert_eq!(block.slice(5, SLICE_MAX), block.slice(5 + PERIOD_U64, SLICE_MAX));
         assert_eq!(block.slice(PERIOD_U64 - 1, SLICE_MAX).len(), SLICE_MAX);
         assert_eq!(block.slice(PERIOD_U64 - 1, 9).get(1..), Some(block.slice(0, 8)));
+    }
+
+    #[test]
+    fn the_first_connections_start_far_from_each_other() {
+        for seed in 0..100 {
+            let mut bases: Vec<_> = (0..8).map(|number| Block::base(seed, number)).collect();
+            bases.sort_unstable();
+            let wrapped = bases[0] + u32::try_from(PERIOD).unwrap();
+            bases.push(wrapped);
+            for pair in bases.windows(2) {
+                assert!(pair[1] - pair[0] > 20_000, "seed {seed}: {bases:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,8 +1,6 @@
 //! The way in: clients from the listeners' queues into the engine, and the end of the listeners.
 
 use log::{debug, error, info, warn};
-use mio::Registry;
-use mio::net::TcpStream;
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,8 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::Phase;
-use crate::listener::{Accepted, Listener};
-use crate::socket::Socket;
+use crate::intake::{Accepted, Intake, Queue};
 use crate::token::TokenRange;
 
 /// Clients taken from one queue in one turn.
@@ -52,10 +49,10 @@ enum Look {
 }
 
 /// The listeners of a server and what is counted of them.
-#[derive(Debug, Default)]
-pub(crate) struct Acceptor {
+#[derive(Debug)]
+pub(crate) struct Acceptor<Q> {
     /// By token; `None` once closed.
-    listeners: Vec<Option<Listener>>,
+    listeners: Vec<Option<Intake<Q>>>,
     /// The stop has deregistered them; those still here are being swept.
     closing: bool,
     errors: u64,
@@ -64,8 +61,19 @@ pub(crate) struct Acceptor {
     full: Throttle,
 }
 
-impl Acceptor {
-    pub(crate) fn add(&mut self, listener: Listener) {
+impl<Q: Queue> Acceptor<Q> {
+    pub(crate) fn new() -> Self {
+        Self {
+            listeners: Vec::new(),
+            closing: false,
+            errors: 0,
+            refused: 0,
+            failures: Throttle::default(),
+            full: Throttle::default(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, listener: Intake<Q>) {
         self.listeners.push(Some(listener));
     }
 
@@ -74,11 +82,11 @@ impl Acceptor {
         self.listeners.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Listener> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Intake<Q>> {
         self.listeners.iter().flatten()
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Listener> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Intake<Q>> {
         self.listeners.iter_mut().flatten()
     }
 
@@ -95,7 +103,7 @@ impl Acceptor {
     }
 
     pub(crate) fn disown(&mut self) {
-        self.iter_mut().for_each(Listener::disown);
+        self.iter_mut().for_each(Intake::disown);
     }
 
     pub(crate) fn own(&mut self, index: usize) {
@@ -108,11 +116,11 @@ impl Acceptor {
     /// them none does.
     pub(crate) fn for_each_registered(
         &mut self,
-        mut act: impl FnMut(usize, &mut Listener) -> io::Result<()>,
+        mut act: impl FnMut(usize, &mut Q) -> io::Result<()>,
     ) -> io::Result<()> {
         let listeners = if self.closing { &mut [] } else { self.listeners.as_mut_slice() };
         let mut found = listeners.iter_mut().enumerate();
-        found.try_for_each(|(at, listener)| listener.as_mut().map_or(Ok(()), |it| act(at, it)))
+        found.try_for_each(|(at, listener)| listener.as_mut().map_or(Ok(()), |it| act(at, &mut it.queue)))
     }
 
     /// An event of the listener at `index`. Answers whether there is such a token.
@@ -120,7 +128,7 @@ impl Acceptor {
         match self.listeners.get_mut(index) {
             None => false,
             Some(listener) => {
-                listener.iter_mut().for_each(Listener::on_event);
+                listener.iter_mut().for_each(Intake::on_event);
                 true
             }
         }
@@ -128,7 +136,7 @@ impl Acceptor {
 
     /// Slots and descriptors came free.
     pub(crate) fn on_freed(&mut self) {
-        self.iter_mut().for_each(Listener::on_freed);
+        self.iter_mut().for_each(Intake::on_freed);
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
@@ -138,8 +146,8 @@ impl Acceptor {
     /// Takes clients in while the server runs. Answers how a listener died, if one did.
     pub(crate) fn accept(
         &mut self,
-        engine: &mut Engine<Socket>,
-        registry: &Registry,
+        engine: &mut Engine<Q::Stream>,
+        poll: &Q::Poll,
         tokens: TokenRange,
         now: Instant,
     ) -> Option<String> {
@@ -149,12 +157,12 @@ impl Acceptor {
                 continue;
             };
             if listener.is_ready(now) {
-                match self.look(&mut listener, ACCEPTS, engine, registry, tokens, now) {
+                match self.look(&mut listener, ACCEPTS, engine, poll, tokens, now) {
                     Look::Empty | Look::More => {}
                     Look::Dead(error) => {
                         died = Some(format!("{}: {error}", listener.name()));
                         error!("the listener on {} failed: {error}", listener.name());
-                        deregister(&mut listener, registry);
+                        deregister(&mut listener, poll);
                         continue;
                     }
                 }
@@ -171,8 +179,8 @@ impl Acceptor {
     /// tokens they are on no poll, and only force may end them.
     pub(crate) fn close(
         &mut self,
-        engine: &mut Engine<Socket>,
-        registry: &Registry,
+        engine: &mut Engine<Q::Stream>,
+        poll: &Q::Poll,
         tokens: Option<TokenRange>,
         now: Instant,
     ) {
@@ -180,11 +188,11 @@ impl Acceptor {
             engine.report_mut().connections.backlog_left = Some(0);
             for listener in self.listeners.iter_mut().flatten() {
                 if listener.is_owned() {
-                    listener.shut_gate();
+                    listener.queue.shut_gate();
                     listener.proceed();
                 }
                 if tokens.is_some() {
-                    deregister(listener, registry);
+                    deregister(listener, poll);
                 }
             }
             self.closing = true;
@@ -202,7 +210,7 @@ impl Acceptor {
             let emptied = if forcing {
                 self.abandon(&mut listener, engine)
             } else {
-                listener.is_ready(now) && self.sweep(&mut listener, engine, registry, tokens, now)
+                listener.is_ready(now) && self.sweep(&mut listener, engine, poll, tokens, now)
             };
             if emptied {
                 debug!("closed the listener on {}", listener.name());
@@ -215,14 +223,14 @@ impl Acceptor {
     /// Takes in who is waiting. Answers whether the queue was seen empty.
     fn sweep(
         &mut self,
-        listener: &mut Listener,
-        engine: &mut Engine<Socket>,
-        registry: &Registry,
+        listener: &mut Intake<Q>,
+        engine: &mut Engine<Q::Stream>,
+        poll: &Q::Poll,
         tokens: TokenRange,
         now: Instant,
     ) -> bool {
         let before = engine.report().connections.accepted;
-        let look = self.look(listener, SWEEP, engine, registry, tokens, now);
+        let look = self.look(listener, SWEEP, engine, poll, tokens, now);
         let counts = &mut engine.report_mut().connections;
         let taken = counts.accepted.saturating_sub(before);
         counts.swept = counts.swept.saturating_add(taken);
@@ -239,7 +247,7 @@ impl Acceptor {
 
     /// Lets go of who is still waiting, and counts them. Answers whether that is all that can be
     /// done: for want of a descriptor it is tried again as long as connections are being closed.
-    fn abandon(&mut self, listener: &mut Listener, engine: &mut Engine<Socket>) -> bool {
+    fn abandon(&mut self, listener: &mut Intake<Q>, engine: &mut Engine<Q::Stream>) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;
         for _ in 0..SWEEP {
@@ -260,10 +268,10 @@ impl Acceptor {
 
     fn look(
         &mut self,
-        listener: &mut Listener,
+        listener: &mut Intake<Q>,
         most: u32,
-        engine: &mut Engine<Socket>,
-        registry: &Registry,
+        engine: &mut Engine<Q::Stream>,
+        poll: &Q::Poll,
         tokens: TokenRange,
         now: Instant,
     ) -> Look {
@@ -282,7 +290,7 @@ impl Acceptor {
             }
             let accepted = match listener.accept() {
                 Accepted::Client(stream, peer) => {
-                    self.admit(stream, peer, engine, registry, tokens, now)
+                    self.admit(stream, peer, engine, poll, tokens, now)
                 }
                 other => Err(other),
             };
@@ -297,7 +305,7 @@ impl Acceptor {
                     self.note(listener, "a client that left", &error, now)
                 }
                 Err(Accepted::Exhausted(error)) => {
-                    listener.rest(listener.pause(), now);
+                    listener.rest(now);
                     self.note(listener, "clients wait in its queue", &error, now);
                     return Look::More;
                 }
@@ -310,29 +318,28 @@ impl Acceptor {
     /// Gives a client a slot. An error hands back what kept it out.
     fn admit(
         &mut self,
-        stream: TcpStream,
+        mut stream: Q::Stream,
         peer: Option<SocketAddr>,
-        engine: &mut Engine<Socket>,
-        registry: &Registry,
+        engine: &mut Engine<Q::Stream>,
+        poll: &Q::Poll,
         tokens: TokenRange,
         now: Instant,
-    ) -> Result<(), Accepted> {
+    ) -> Result<(), Accepted<Q::Stream>> {
         let Some(owner) = engine.admit(peer.map(|peer| peer.ip())) else {
             return Err(Accepted::Client(stream, peer));
         };
         let token = engine.vacant().and_then(|at| {
             tokens.token(self.listeners.len().checked_add(usize::try_from(at).ok()?)?)
         });
-        let mut socket = Socket::new(stream);
         let Some(token) = token else {
             engine.release(owner);
             return Err(Accepted::Exhausted(io::Error::other("no token is left")));
         };
-        if let Err(error) = socket.register(registry, token) {
+        if let Err(error) = Q::register_stream(&mut stream, poll, token) {
             engine.release(owner);
             return Err(Accepted::Exhausted(error));
         }
-        if let Some(number) = engine.insert(socket, peer, owner, now) {
+        if let Some(number) = engine.insert(stream, peer, owner, now) {
             match peer {
                 Some(peer) => debug!("accepted #{number} {peer}"),
                 None => debug!("accepted #{number}"),
@@ -341,7 +348,7 @@ impl Acceptor {
         Ok(())
     }
 
-    fn note(&mut self, listener: &Listener, what: &str, error: &io::Error, now: Instant) {
+    fn note(&mut self, listener: &Intake<Q>, what: &str, error: &io::Error, now: Instant) {
         self.errors = self.errors.saturating_add(1);
         if let Some(suppressed) = self.failures.admit(now) {
             warn!(
@@ -352,8 +359,8 @@ impl Acceptor {
     }
 }
 
-fn deregister(listener: &mut Listener, registry: &Registry) {
-    if let Err(error) = listener.deregister(registry) {
+fn deregister<Q: Queue>(listener: &mut Intake<Q>, poll: &Q::Poll) {
+    if let Err(error) = listener.queue.deregister(poll) {
         warn!("deregister the listener on {}: {error}", listener.name());
     }
 }

@@ -185,11 +185,14 @@
 //!   table settings         all connections and the one door out, what they are judged by
 //!   due                    what is to be done without an event, in slices
 //! diagnosis pipe socket  what the kernel says, splice, a connection's socket as a stream
-//! gate listener          the gate before a queue, binding and the failures of accept
+//! gate                   what keeps new handshakes out of a queue
+//! intake                 the failures of accept, when a queue is worth a look
+//! listener               binding and adopting sockets
 //! acceptor               clients into the engine, the sweep of a stop
 //! handle                 ShutdownHandle
+//! driver                 engine, acceptor and requests on any poll, real or simulated
 //! signals                Signals: stop signals as an event source
-//! server                 Server: engine and listeners on a caller's registry
+//! server                 Server: the driver on a caller's registry
 //! turn event_loop        EventLoop: poll, waker, signals and server
 //! load                   the load generator; it knows nothing of the above
 //! main.rs, cli           the program, on the public face alone
@@ -199,11 +202,13 @@
 mod acceptor;
 mod config;
 mod diagnosis;
+mod driver;
 mod engine;
 mod error;
 mod event_loop;
 mod gate;
 mod handle;
+mod intake;
 mod listener;
 #[cfg(feature = "bench")]
 pub mod load;

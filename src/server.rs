@@ -11,18 +11,16 @@ use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::acceptor::Acceptor;
 use crate::config::Config;
-use crate::engine::Engine;
-use crate::engine::deadline::earlier;
+use crate::driver::Driver;
 use crate::engine::observer::Observer;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::error::Error;
-use crate::handle::{Request, RequestCell, ShutdownHandle};
+use crate::handle::ShutdownHandle;
+use crate::intake::Intake;
 use crate::listener::Listener;
-use crate::socket::Socket;
-use crate::token::{Readiness, TokenRange};
+use crate::token::Readiness;
 
 /// An echo server that lives in a poll of its host's.
 ///
@@ -48,12 +46,9 @@ use crate::token::{Readiness, TokenRange};
 /// It owns one read buffer of 64 KiB, and for each connection a slot of 56 bytes (on 64-bit
 /// systems) and what its peer does not take of the echo, at most 64 KiB.
 pub struct Server {
-    engine: Engine<Socket>,
-    acceptor: Acceptor,
+    driver: Driver<Listener>,
     config: Config,
     addresses: Vec<SocketAddr>,
-    tokens: Option<TokenRange>,
-    requests: RequestCell,
 }
 
 impl Server {
@@ -90,12 +85,9 @@ impl Server {
     pub fn unbound(config: Config) -> Result<Self, Error> {
         config.check()?;
         Ok(Self {
-            engine: Engine::new(&config),
-            acceptor: Acceptor::default(),
+            driver: Driver::new(&config),
             config,
             addresses: Vec::new(),
-            tokens: None,
-            requests: RequestCell::default(),
         })
     }
 
@@ -106,7 +98,7 @@ impl Server {
     /// As [`bind`](Self::bind); [`Register`](crate::ErrorKind::Register) after `register`.
     pub fn listen(&mut self, address: SocketAddr) -> Result<(), Error> {
         self.check_unregistered("listen on a further address")?;
-        self.add(Listener::bind(address, &self.config)?);
+        self.add(Listener::bind(address, &self.config)?, true);
         Ok(())
     }
 
@@ -117,7 +109,7 @@ impl Server {
     /// As `from_std`; [`Register`](crate::ErrorKind::Register) after `register`.
     pub fn adopt(&mut self, listener: std::net::TcpListener) -> Result<(), Error> {
         self.check_unregistered("adopt a listener")?;
-        self.add(Listener::adopt(listener, &self.config)?);
+        self.add(Listener::adopt(listener, &self.config)?, false);
         Ok(())
     }
 
@@ -130,13 +122,13 @@ impl Server {
     /// [`Register`](crate::ErrorKind::Register) after `register`.
     pub fn adopt_unix(&mut self, listener: UnixListener, owned: bool) -> Result<(), Error> {
         self.check_unregistered("adopt a listener")?;
-        self.add(Listener::unix(listener, owned)?);
+        self.add(Listener::unix(listener)?, owned);
         Ok(())
     }
 
-    fn add(&mut self, listener: Listener) {
+    fn add(&mut self, listener: Listener, owned: bool) {
         self.addresses.extend(listener.address());
-        self.acceptor.add(listener);
+        self.driver.acceptor.add(Intake::new(listener, owned));
     }
 
     /// The first internet address it listens on, port 0 resolved; the unspecified address with
@@ -155,24 +147,24 @@ impl Server {
 
     /// The descriptors of the listeners that are open: for handing them to a successor.
     pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.acceptor.iter().map(AsFd::as_fd)
+        self.driver.acceptor.iter().map(|intake| intake.queue.as_fd())
     }
 
     /// From now on the listeners' queues belong to a successor: a stop leaves them alone.
     pub fn disown_listeners(&mut self) {
-        self.acceptor.disown();
+        self.driver.acceptor.disown();
     }
 
     /// From now on nobody else holds the listener that was given as number `index`, from 0: a stop
     /// empties its queue. What [`disown_listeners`](Self::disown_listeners) takes back.
     pub fn own_listener(&mut self, index: usize) {
-        self.acceptor.own(index);
+        self.driver.acceptor.own(index);
     }
 
     /// Has an observer follow the server's life from now on, in place of one given earlier. At
     /// any time; connections that are open already are told of when they close.
     pub fn observe(&mut self, observer: impl Observer + Send + 'static) {
-        self.engine.observe(Box::new(observer));
+        self.driver.engine.observe(Box::new(observer));
     }
 
     /// Takes an event. Answers `false`, having touched nothing, when its token is none of the
@@ -189,17 +181,7 @@ impl Server {
     /// makes its own. It must pass on all that was said of the socket, or else
     /// [`Readiness::ALL`].
     pub fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
-        let Some(index) = self.tokens.and_then(|tokens| tokens.index(token)) else {
-            return false;
-        };
-        if self.acceptor.on_event(index) {
-            return true;
-        }
-        if let Ok(at) = u32::try_from(index.saturating_sub(self.acceptor.tokens())) {
-            // An event of a connection that is gone is ours all the same.
-            let _known = self.engine.handle_ready(at, ready, now);
-        }
-        true
+        self.driver.handle_ready(token, ready, now)
     }
 
     /// Ends a batch of events: sees what the handles ask for, takes new clients in, does what is
@@ -212,28 +194,7 @@ impl Server {
     /// is done in slices, at most 256 clients of each listener and 1024 connections a turn; the
     /// rest makes `next_deadline` lie in the past. Changes `next_deadline`.
     pub fn end_turn(&mut self, registry: &Registry, now: Instant) {
-        match self.requests.get() {
-            Request::Nothing => {}
-            Request::Shutdown => self.shut_down(Cause::Requested, registry, now),
-            Request::Force => self.force(Cause::Requested, registry, now),
-        }
-        self.engine.advance(now);
-        if self.is_away() {
-            return;
-        }
-        if self.engine.phase() < Phase::Draining
-            && let Some(tokens) = self.tokens
-            && let Some(how) = self.acceptor.accept(&mut self.engine, registry, tokens, now)
-        {
-            self.engine.request(Cause::ListenerFailed(how), now);
-        }
-        self.close_listeners(registry, now);
-        if self.engine.end_turn(now) > 0 {
-            self.acceptor.on_freed();
-        }
-        if self.acceptor.is_closed() {
-            self.engine.finish(now);
-        }
+        self.driver.end_turn(registry, now);
     }
 
     /// When [`end_turn`](Self::end_turn) has something to do without an event; in the past: now,
@@ -244,30 +205,7 @@ impl Server {
     /// for right before each sleep. Costs no system call and does not grow with connections.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let now = self.engine.now()?;
-        let phase = self.engine.phase();
-        let asked = match self.requests.get() {
-            Request::Nothing => false,
-            Request::Shutdown => phase == Phase::Running,
-            Request::Force => phase < Phase::Forcing,
-        };
-        if asked {
-            return Some(now);
-        }
-        if self.is_away() {
-            return self.engine.stop_deadline();
-        }
-        let stopping = phase >= Phase::Draining && phase < Phase::Finished;
-        if stopping && self.engine.open() == 0 && self.acceptor.is_closed() {
-            return Some(now);
-        }
-        earlier(self.engine.next_deadline(), self.acceptor.next_deadline(now))
-    }
-
-    /// Whether there is something to serve, but no poll to serve it by, and the stop still cares.
-    fn is_away(&self) -> bool {
-        let done = self.engine.open() == 0 && self.acceptor.is_closed();
-        self.tokens.is_none() && self.engine.phase() < Phase::Forcing && !done
+        self.driver.next_deadline()
     }
 
     /// Starts the graceful stop: what [`ShutdownHandle::shutdown`] asks for, at once. At any time,
@@ -286,20 +224,11 @@ impl Server {
     }
 
     pub(crate) fn shut_down(&mut self, cause: Cause, registry: &Registry, now: Instant) {
-        self.engine.request(cause, now);
-        self.close_listeners(registry, now);
+        self.driver.shut_down(cause, registry, now);
     }
 
     pub(crate) fn force(&mut self, cause: Cause, registry: &Registry, now: Instant) {
-        self.engine.force(cause, now);
-        self.close_listeners(registry, now);
-    }
-
-    fn close_listeners(&mut self, registry: &Registry, now: Instant) {
-        let due = self.engine.phase() >= Phase::Draining && !self.is_away();
-        if due && !self.acceptor.is_closed() {
-            self.acceptor.close(&mut self.engine, registry, self.tokens, now);
-        }
+        self.driver.force(cause, registry, now);
     }
 
     /// A handle to stop it with, from any thread; any number of them. With the host's waker a
@@ -307,39 +236,39 @@ impl Server {
     /// without one it is seen by the next [`end_turn`](Self::end_turn).
     #[must_use]
     pub fn shutdown_handle(&self, waker: Option<Arc<Waker>>) -> ShutdownHandle {
-        ShutdownHandle::new(self.requests.clone(), waker)
+        ShutdownHandle::new(self.driver.requests.clone(), waker)
     }
 
     /// Whether the stop is over: every connection and listener is closed. From then on no call
     /// does anything but answer; the range of tokens is the server's until it is dropped.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.engine.phase() == Phase::Finished
+        self.driver.engine.phase() == Phase::Finished
     }
 
     /// Where it is in its life.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.engine.phase()
+        self.driver.engine.phase()
     }
 
     /// The account: live until [`is_finished`](Self::is_finished), then final.
     #[must_use]
     pub fn report(&self) -> &Report {
-        self.engine.report()
+        self.driver.engine.report()
     }
 
     /// Counters as of now; costs no system call.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.engine.stats();
-        stats.accept_errors = self.acceptor.errors();
-        stats.refused = self.acceptor.refused();
+        let mut stats = self.driver.engine.stats();
+        stats.accept_errors = self.driver.acceptor.errors();
+        stats.refused = self.driver.acceptor.refused();
         stats
     }
 
     pub(crate) fn listener_count(&self) -> usize {
-        self.acceptor.tokens()
+        self.driver.acceptor.tokens()
     }
 
     pub(crate) fn max_connections(&self) -> Option<usize> {
@@ -360,7 +289,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("addresses", &self.addresses)
             .field("phase", &self.phase())
-            .field("open", &self.engine.open())
+            .field("open", &self.driver.engine.open())
             .finish_non_exhaustive()
     }
 }

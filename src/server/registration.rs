@@ -1,7 +1,6 @@
 //! The way onto a poll and off it again.
 
 use mio::Registry;
-use std::io;
 
 use super::Server;
 use crate::config::MAX_CONNECTIONS;
@@ -31,15 +30,9 @@ impl Server {
         self.check_unregistered("register the server")?;
         tokens.check()?;
         let connections = self.capacity_in(tokens)?;
-        if let Err(error) = self.attach(registry, tokens) {
-            if let Err(error) = self.detach(registry) {
-                log::debug!("take back a registration that failed: {error}");
-            }
-            return Err(Error::io(ErrorKind::Register, "register with the poll", error));
-        }
-        self.engine.reserve(connections);
-        self.tokens = Some(tokens);
-        Ok(())
+        self.driver
+            .register(registry, tokens, connections)
+            .map_err(|error| Error::io(ErrorKind::Register, "register with the poll", error))
     }
 
     /// Takes every socket of the server off the poll, so that it can be
@@ -57,26 +50,22 @@ impl Server {
     /// [`ErrorKind::Register`] if `registry` is not that of the poll it is registered with; it
     /// stays registered there.
     pub fn deregister(&mut self, registry: &Registry) -> Result<(), Error> {
-        if self.tokens.is_none() {
-            return Ok(());
-        }
-        self.detach(registry)
-            .map_err(|error| Error::io(ErrorKind::Register, "deregister from the poll", error))?;
-        self.tokens = None;
-        Ok(())
+        self.driver
+            .deregister(registry)
+            .map_err(|error| Error::io(ErrorKind::Register, "deregister from the poll", error))
     }
 
     /// The tokens that it was registered with; `None` while it is not.
     #[must_use]
     pub fn tokens(&self) -> Option<TokenRange> {
-        self.tokens
+        self.driver.tokens()
     }
 
     /// The number of connections for which there are to be slots.
     fn capacity_in(&self, tokens: TokenRange) -> Result<usize, Error> {
-        let listeners = self.acceptor.tokens();
+        let listeners = self.driver.acceptor.tokens();
         let room = tokens.len().saturating_sub(listeners);
-        let open = self.engine.slots();
+        let open = self.driver.engine.slots();
         let (what, needed) = match self.config.max_connections {
             _ if room == 0 => ("at least one connection", 1),
             _ if open > room => ("the slots of the connections that are open", open),
@@ -94,37 +83,8 @@ impl Server {
         ))
     }
 
-    fn attach(&mut self, registry: &Registry, tokens: TokenRange) -> io::Result<()> {
-        let token = |index: usize| {
-            tokens.token(index).ok_or_else(|| io::Error::other("no token is left in the range"))
-        };
-        let first = self.acceptor.tokens();
-        self.acceptor
-            .for_each_registered(|index, listener| listener.register(registry, token(index)?))?;
-        self.engine.for_each_stream(|at, socket| {
-            socket.register(registry, token(first.saturating_add(at))?)
-        })
-    }
-
-    /// Fails only if the first socket is not on this poll; then it has changed nothing.
-    fn detach(&mut self, registry: &Registry) -> io::Result<()> {
-        let mut begun = false;
-        let mut judge = |result: io::Result<()>| match result {
-            Err(error) if !begun => Err(error),
-            other => {
-                begun = true;
-                if let Err(error) = other {
-                    log::debug!("deregister a socket: {error}");
-                }
-                Ok(())
-            }
-        };
-        self.acceptor.for_each_registered(|_, listener| judge(listener.deregister(registry)))?;
-        self.engine.for_each_stream(|_, socket| judge(socket.deregister(registry)))
-    }
-
     pub(super) fn check_unregistered(&self, attempt: &str) -> Result<(), Error> {
-        match self.tokens {
+        match self.driver.tokens() {
             None => Ok(()),
             Some(_) => {
                 Err(Error::new(ErrorKind::Register, format!("{attempt}: already registered")))

@@ -1,10 +1,12 @@
 //! The policy for every way in which accept fails.
 
 use super::*;
+use crate::config::Config;
+use crate::listener::Listener;
 
 #[test]
 fn every_failure_has_its_policy() {
-    let of = |errno| classify(io::Error::from_raw_os_error(errno));
+    let of = |errno| classify::<()>(io::Error::from_raw_os_error(errno));
     assert!(matches!(of(libc::EAGAIN), Accepted::Empty));
     for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
         assert!(matches!(of(errno), Accepted::Exhausted(_)), "{errno}");
@@ -29,20 +31,21 @@ fn every_failure_has_its_policy() {
         assert!(matches!(of(errno), Accepted::Broken(_)), "{errno}");
     }
     let without_number = io::Error::from(io::ErrorKind::InvalidInput);
-    assert!(matches!(classify(without_number), Accepted::Broken(_)));
+    assert!(matches!(classify::<()>(without_number), Accepted::Broken(_)));
 }
 
 #[test]
 fn a_rest_doubles_up_to_a_second() {
     let now = Instant::now();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut listener = Listener::bind(address, &Config::new()).unwrap();
+    let mut listener = Intake::new(Listener::bind(address, &Config::new()).unwrap(), true);
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        listener.rest(listener.pause(), now);
-        pauses.push(listener.pause().unwrap().as_millis());
+        listener.rest(now);
+        let until = listener.next_deadline(now).unwrap();
+        pauses.push((until - now).as_millis());
         assert!(!listener.is_ready(now));
-        assert!(listener.is_ready(listener.next_deadline(now).unwrap()));
+        assert!(listener.is_ready(until));
     }
     assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
     listener.on_event();

@@ -55,8 +55,12 @@ pub(crate) struct Acceptor<Q> {
     listeners: Vec<Option<Intake<Q>>>,
     /// The stop has deregistered them; those still here are being swept.
     closing: bool,
+    /// A listener died: how many waited in its queue is not known.
+    bereft: bool,
     errors: u64,
     refused: u64,
+    /// Clients let go because the poll did not take them.
+    turned_away: u64,
     failures: Throttle,
     full: Throttle,
 }
@@ -66,8 +70,10 @@ impl<Q: Queue> Acceptor<Q> {
         Self {
             listeners: Vec::new(),
             closing: false,
+            bereft: false,
             errors: 0,
             refused: 0,
+            turned_away: 0,
             failures: Throttle::default(),
             full: Throttle::default(),
         }
@@ -120,7 +126,9 @@ impl<Q: Queue> Acceptor<Q> {
     ) -> io::Result<()> {
         let listeners = if self.closing { &mut [] } else { self.listeners.as_mut_slice() };
         let mut found = listeners.iter_mut().enumerate();
-        found.try_for_each(|(at, listener)| listener.as_mut().map_or(Ok(()), |it| act(at, &mut it.queue)))
+        found.try_for_each(|(at, listener)| {
+            listener.as_mut().map_or(Ok(()), |it| act(at, &mut it.queue))
+        })
     }
 
     /// An event of the listener at `index`. Answers whether there is such a token.
@@ -160,6 +168,7 @@ impl<Q: Queue> Acceptor<Q> {
                 match self.look(&mut listener, ACCEPTS, engine, poll, tokens, now) {
                     Look::Empty | Look::More => {}
                     Look::Dead(error) => {
+                        self.bereft = true;
                         died = Some(format!("{}: {error}", listener.name()));
                         error!("the listener on {} failed: {error}", listener.name());
                         deregister(&mut listener, poll);
@@ -185,7 +194,7 @@ impl<Q: Queue> Acceptor<Q> {
         now: Instant,
     ) {
         if !self.closing {
-            engine.report_mut().connections.backlog_left = Some(0);
+            engine.report_mut().connections.backlog_left = (!self.bereft).then_some(0);
             for listener in self.listeners.iter_mut().flatten() {
                 if listener.is_owned() {
                     listener.queue.shut_gate();
@@ -229,11 +238,13 @@ impl<Q: Queue> Acceptor<Q> {
         tokens: TokenRange,
         now: Instant,
     ) -> bool {
-        let before = engine.report().connections.accepted;
+        let (before, lost) = (engine.report().connections.accepted, self.turned_away);
         let look = self.look(listener, SWEEP, engine, poll, tokens, now);
         let counts = &mut engine.report_mut().connections;
         let taken = counts.accepted.saturating_sub(before);
         counts.swept = counts.swept.saturating_add(taken);
+        let lost = self.turned_away.saturating_sub(lost);
+        counts.backlog_left = counts.backlog_left.map(|left| left.saturating_add(lost));
         match look {
             Look::Empty => true,
             Look::More => false,
@@ -337,6 +348,7 @@ impl<Q: Queue> Acceptor<Q> {
         };
         if let Err(error) = Q::register_stream(&mut stream, poll, token) {
             engine.release(owner);
+            self.turned_away = self.turned_away.saturating_add(1);
             return Err(Accepted::Exhausted(error));
         }
         if let Some(number) = engine.insert(stream, peer, owner, now) {

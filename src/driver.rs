@@ -13,7 +13,6 @@ use crate::handle::{Request, RequestCell};
 use crate::intake::Queue;
 use crate::token::{Readiness, TokenRange};
 
-
 /// What a server does, whatever its listeners and its poll are.
 pub(crate) struct Driver<Q: Queue> {
     pub(crate) engine: Engine<Q::Stream>,
@@ -98,6 +97,7 @@ impl<Q: Queue> Driver<Q> {
             return false;
         };
         if self.acceptor.on_event(index) {
+            self.engine.tell_time(now);
             return true;
         }
         if let Ok(at) = u32::try_from(index.saturating_sub(self.acceptor.tokens())) {
@@ -109,6 +109,7 @@ impl<Q: Queue> Driver<Q> {
 
     /// Ends a batch of events: the requests, new clients, what is due, and the freeing of slots.
     pub(crate) fn end_turn(&mut self, poll: &Q::Poll, now: Instant) {
+        let now = self.engine.tell_time(now);
         match self.requests.get() {
             Request::Nothing => {}
             Request::Shutdown => self.shut_down(Cause::Requested, poll, now),
@@ -163,12 +164,14 @@ impl<Q: Queue> Driver<Q> {
 
     /// Starts the stop, once.
     pub(crate) fn shut_down(&mut self, cause: Cause, poll: &Q::Poll, now: Instant) {
+        let now = self.engine.tell_time(now);
         self.engine.request(cause, now);
         self.close_listeners(poll, now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, poll: &Q::Poll, now: Instant) {
+        let now = self.engine.tell_time(now);
         self.engine.force(cause, now);
         self.close_listeners(poll, now);
     }

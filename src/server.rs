@@ -84,11 +84,7 @@ impl Server {
     /// [`Config`](crate::ErrorKind::Config) for a value out of its range.
     pub fn unbound(config: Config) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self {
-            driver: Driver::new(&config),
-            config,
-            addresses: Vec::new(),
-        })
+        Ok(Self { driver: Driver::new(&config), config, addresses: Vec::new() })
     }
 
     /// Binds and listens on a further address. To be called before

@@ -121,6 +121,11 @@ impl<S: Stream> Engine<S> {
         self.table.for_each_stream(act)
     }
 
+    /// Tells the time. Answers it, or the latest instant told before.
+    pub(crate) fn tell_time(&mut self, now: Instant) -> Instant {
+        self.clock.set(now)
+    }
+
     /// The latest instant that the engine was told.
     pub(crate) fn now(&self) -> Option<Instant> {
         self.clock.now()

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Shared;
-use super::line::Times;
+use super::line::{Fate, Times};
 use super::network::Network;
 use crate::config::Drain;
 use crate::engine::observer::{Closed, Observer};
@@ -24,8 +24,15 @@ impl Observer for Shared {
         let draining = network.draining_since.is_some();
         let line = &mut network.lines[at];
         line.is_open = true;
+        line.fate = Fate::Open;
         line.last_byte = now;
         line.owed_at_stop = draining.then_some(line.duplex.arrived);
+        let (address, most) = (line.address, network.most_per_ip.unwrap_or(usize::MAX));
+        let share = network.shares.entry(address).or_default();
+        *share += 1;
+        if *share > most {
+            network.blame(at, "more connections than its address may have");
+        }
     }
 
     fn on_close(&mut self, closed: Closed) {
@@ -40,6 +47,8 @@ impl Observer for Shared {
         if let Some(wrong) = network.judge(at, &closed) {
             network.blame(at, wrong);
         }
+        let address = network.lines[at].address;
+        network.shares.entry(address).and_modify(|share| *share -= 1);
         let in_stop = network.phase >= Phase::Draining;
         let line = &mut network.lines[at];
         line.closed = Some(closed);

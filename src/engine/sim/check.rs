@@ -1,7 +1,7 @@
 //! The laws: what must hold after every turn, and at the end of a life.
 
 use super::host::Host;
-use super::line::{Line, Times};
+use super::line::{Fate, Line, Times};
 use super::network::Network;
 use super::peer::Saw;
 use crate::config::Drain;
@@ -24,7 +24,7 @@ impl Host {
         if let Some(broken) = &network.broken {
             return Err(broken.clone());
         }
-        let Some(engine) = &self.engine else { return Ok(()) };
+        let Some(engine) = self.engine() else { return Ok(()) };
         let (report, phase) = (engine.report(), engine.phase());
         let sums = [
             ("accepted", report.connections.accepted, network.numbers.len() as u64),
@@ -42,12 +42,12 @@ impl Host {
                 phase < Phase::Draining
                     || phase == Phase::Finished
                     || open > 0
-                    || !network.backlog.is_empty()
-                    || network.listening,
+                    || network.doors.iter().any(|door| !door.closed),
                 || "nothing is left, and it is not finished".to_owned(),
             )?;
         }
         self.check_budget(phase)?;
+        self.check_doors(&network)?;
         if self.turns.is_multiple_of(self.plan.stride) {
             self.check_lines(&network)?;
         }
@@ -68,9 +68,26 @@ impl Host {
         })
     }
 
+    /// Nobody who waits is forgotten: the poll tells of him, a close will let him in, or a look
+    /// into the queue is due within a second.
+    fn check_doors(&self, network: &Network) -> Result<(), String> {
+        let Some(engine) = self.engine().filter(|_| self.ended && !self.is_due()) else {
+            return Ok(());
+        };
+        let rest = self.deadline().is_some_and(|at| at <= self.now + 1_000_000 + ROUNDING);
+        for (at, door) in network.doors.iter().enumerate().filter(|(_, door)| !door.closed) {
+            let waits = !door.backlog.is_empty() && !door.edge;
+            hold(!waits || rest || engine.table.vacant().is_none(), || {
+                format!("door {at}: {:?} wait and are forgotten", door.backlog)
+            })?;
+        }
+        Ok(())
+    }
+
     fn check_lines(&mut self, network: &Network) -> Result<(), String> {
         let due = self.is_due();
-        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let Some(driver) = &mut self.driver else { return Ok(()) };
+        let engine = &mut driver.engine;
         engine.table.audit()?;
         let held: u64 = network.lines.iter().filter(|line| is_live(line)).map(Line::held).sum();
         let told = engine.report().bytes.held();
@@ -88,7 +105,8 @@ impl Host {
         hold(end.is_none_or(|end| until <= end.saturating_add(1)), || {
             "sleeps beyond the budget".to_owned()
         })?;
-        let Some(engine) = &mut self.engine else { return Ok(()) };
+        let Some(driver) = &mut self.driver else { return Ok(()) };
+        let engine = &mut driver.engine;
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
             let paused = line.slot.and_then(|slot| engine.table.get(slot));
             let paused = paused.is_some_and(|connection| connection.is_paused());
@@ -103,7 +121,8 @@ impl Host {
 
     pub(super) fn check_end(&mut self) -> Result<(), String> {
         let now = self.instant();
-        if let Some(engine) = &mut self.engine {
+        if let Some(driver) = &mut self.driver {
+            let engine = &mut driver.engine;
             // What comes after the end does nothing.
             let before = format!("{:?}", engine.report());
             engine.request(Cause::Requested, now);
@@ -112,14 +131,15 @@ impl Host {
             hold(format!("{:?}", engine.report()) == before, || "told twice".to_owned())?;
             hold(!engine.handle_ready(0, Readiness::READABLE, now), || "a ghost".to_owned())?;
         }
-        let report = self.engine.as_ref().map(|engine| engine.report().clone());
-        if let Some(engine) = &mut self.engine {
+        let report = self.engine().map(|engine| engine.report().clone());
+        if let Some(driver) = &mut self.driver {
+            hold(driver.next_deadline().is_none(), || "finished, and not at rest".to_owned())?;
+            let engine = &mut driver.engine;
             engine.table.audit()?;
-            hold(engine.next_deadline().is_none(), || "finished, and not at rest".to_owned())?;
             hold(engine.table.quota.is_empty(), || "a share was not given back".to_owned())?;
         }
         self.network.lock().dropping = true;
-        self.engine = None;
+        self.driver = None;
         self.note_end(report.as_ref().map(Report::grade));
         let mut network = self.network.lock();
         for line in network.lines.iter_mut().filter(|line| line.peer.script.gulp > 0) {
@@ -155,6 +175,7 @@ impl Host {
         hold(report.connections.accepted == report.connections.closed(), || {
             format!("accepted is not the sum of closed: {:?}", report.connections)
         })?;
+        check_way_in(&network, &report)?;
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| line.is_open) {
             let wrong = untrue(line, report.grade());
             hold(wrong.is_none(), || {
@@ -163,6 +184,18 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// Every client that came has its fate, and the report knows of those who were lost.
+fn check_way_in(network: &Network, report: &Report) -> Result<(), String> {
+    let count = |fate| network.lines.iter().filter(|line| line.fate == fate).count() as u64;
+    let pending = count(Fate::Queued) + count(Fate::Taken);
+    hold(pending == 0, || format!("{pending} clients are in nobody's hands"))?;
+    let (told, lost) = (report.connections.backlog_left, count(Fate::Lost));
+    let counted = count(Fate::Counted);
+    hold(told.is_none_or(|told| told == counted && lost == 0), || {
+        format!("{counted} clients let go, {lost} lost, {told:?} in the report")
+    })
 }
 
 fn is_live(line: &Line) -> bool {

@@ -1,6 +1,7 @@
 //! What the lives must have in them between them, or a law holds for want of trying.
 
 use super::host::Host;
+use super::line::Fate;
 use super::peer::Saw;
 use crate::config::Drain;
 use crate::engine::echo::Place;
@@ -8,9 +9,9 @@ use crate::engine::phase::Phase;
 use crate::engine::report::{CloseReason, Grade};
 
 /// Everything that some life must reach.
-pub(super) const ALL: [&str; 33] = [
+pub(super) const ALL: [&str; 40] = [
     "accepted in lame duck",
-    "backlog left",
+    "broke in the queue",
     "closed drained",
     "closed forced clean",
     "closed forced lossy",
@@ -28,9 +29,14 @@ pub(super) const ALL: [&str; 33] = [
     "grade lossless",
     "grade lossy",
     "held",
+    "helped out of want",
     "hurried",
     "interrupted",
     "late bytes",
+    "left to its owner",
+    "let go at the end",
+    "let go for want of a poll",
+    "lost with a listener",
     "lingering",
     "many ready",
     "paused",
@@ -42,18 +48,23 @@ pub(super) const ALL: [&str; 33] = [
     "saw a reset",
     "stuck",
     "swept",
+    "wanting",
+    "wanting in a sweep",
 ];
 
 impl Host {
     /// Notes what a turn left behind.
     pub(super) fn note_turn(&mut self) {
-        let Some(engine) = &self.engine else { return };
+        let Some(engine) = self.engine() else { return };
         let network = self.network.lock();
         let lists = engine.table.lists();
         let phase = engine.phase();
         for (reached, corner) in [
             (phase == Phase::LameDuck && self.taken > 0, "accepted in lame duck"),
             (phase == Phase::Draining && self.taken > 0, "swept"),
+            (network.exhausted > 0, "wanting"),
+            (network.exhausted > 0 && self.taken > 0, "helped out of want"),
+            (network.wanting && phase == Phase::Draining, "wanting in a sweep"),
             (engine.table.vacant().is_none(), "full"),
             (engine.report().bytes.held() > 0, "held"),
             (engine.hurried, "hurried"),
@@ -83,10 +94,16 @@ impl Host {
             None => None,
         });
         for line in &network.lines {
-            let Some(closed) = line.closed else {
-                self.corners.extend(line.duplex.dropped.then_some("refused"));
-                continue;
-            };
+            self.corners.extend(match line.fate {
+                Fate::Refused => Some("refused"),
+                Fate::Unregistered => Some("let go for want of a poll"),
+                Fate::Broken => Some("broke in the queue"),
+                Fate::Counted => Some("let go at the end"),
+                Fate::Left => Some("left to its owner"),
+                Fate::Lost => Some("lost with a listener"),
+                Fate::Outside | Fate::Queued | Fate::Taken | Fate::Open => None,
+            });
+            let Some(closed) = line.closed else { continue };
             self.corners.insert(match closed.reason {
                 CloseReason::Drained => "closed drained",
                 CloseReason::ForcedClean => "closed forced clean",
@@ -119,6 +136,5 @@ impl Host {
                 }
             }
         }
-        self.corners.extend((self.backlog_left > 0).then_some("backlog left"));
     }
 }

@@ -15,6 +15,10 @@ impl End {
     pub(super) fn new(network: &Shared, at: usize) -> Self {
         Self { network: network.clone(), at }
     }
+
+    pub(super) fn at(&self) -> usize {
+        self.at
+    }
 }
 
 /// A pipe: where in a stream its bytes stand, and how many they are.

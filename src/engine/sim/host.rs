@@ -1,45 +1,36 @@
-//! The host of an engine: it does in the simulated world what `Server` does in the real one.
+//! The host of a server: a poll loop of the simulated world.
 
+use mio::Token;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::duplex::Duplex;
+use super::door::Tap;
 use super::end::End;
-use super::line::Line;
 use super::network::Network;
-use super::peer::Peer;
 use super::plan::{Act, Plan};
 use super::random::Random;
+use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
+use crate::handle::ShutdownHandle;
+use crate::intake::Intake;
 use crate::token::Readiness;
 
-/// Clients taken from the queue in one turn.
-const ACCEPTS: usize = 256;
 /// Turns after which a life counts as endless.
 const TURNS: u64 = 2_000_000;
 
-/// What is known of the listener's queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Intake {
-    Waiting,
-    Ready,
-    Full,
-    Closed,
-}
-
 pub(super) struct Host {
     /// `None` once dropped.
-    pub(super) engine: Option<Engine<End>>,
+    pub(super) driver: Option<Driver<Tap>>,
+    handle: ShutdownHandle,
     pub(super) network: Shared,
     pub(super) random: Random,
     pub(super) plan: Plan,
     base: Instant,
     pub(super) now: u64,
-    intake: Intake,
     /// Events of turns before, which a rude host delivers once more.
-    past: Vec<(u32, Readiness)>,
+    past: Vec<(Token, Readiness)>,
     pub(super) turns: u64,
     /// Events of this turn, and whether it was ended.
     pub(super) events: usize,
@@ -51,9 +42,8 @@ pub(super) struct Host {
     pub(super) overtime: u64,
     /// Turns in a row that were called for and moved nothing.
     pub(super) idle_turns: u64,
-    pub(super) backlog_left: u64,
     /// Clients taken in by this turn.
-    pub(super) taken: u64,
+    pub(super) taken: usize,
     last_progress: u64,
     /// What this life had in it.
     pub(super) corners: BTreeSet<&'static str>,
@@ -63,29 +53,22 @@ impl Host {
     pub(super) fn new(seed: u64, trace: bool) -> Self {
         let mut random = Random::new(seed);
         let plan = Plan::new(&mut random);
-        let mut network = Network::new(Random::new(random.next()), &plan.config, trace);
-        network.hiccup_rate = plan.hiccup_rate;
-        network.race_rate = plan.race_rate;
-        network.tell(|| format!("{:#?} {:?}", plan.config, plan.manners));
-        network.tell(|| format!("capacity {}, acts {:?}", plan.capacity, plan.acts));
-        for (at, client) in plan.clients.iter().enumerate() {
-            let peer = Peer::new(client.script.clone());
-            let duplex = Duplex::new(client.sizes);
-            network.lines.push(Line::new(duplex, peer, client.start, client.hiccups));
-            network.wake(at, client.at);
-        }
+        let network = Network::new(Random::new(random.next()), &plan, trace);
         let network = Shared::new(network);
-        let mut engine = Engine::new(&plan.config);
-        engine.reserve(plan.capacity);
-        engine.observe(Box::new(network.clone()));
+        let mut driver = Driver::new(&plan.config);
+        driver.engine.observe(Box::new(network.clone()));
+        for (at, door) in plan.doors.iter().enumerate() {
+            driver.acceptor.add(Intake::new(Tap::new(&network, at), door.owned));
+        }
+        driver.register(&network, plan.tokens, plan.capacity).unwrap();
         Self {
-            engine: Some(engine),
+            handle: ShutdownHandle::new(driver.requests.clone(), None),
+            driver: Some(driver),
             network,
             random,
             plan,
             base: Instant::now(),
             now: 0,
-            intake: Intake::Waiting,
             past: Vec::new(),
             turns: 0,
             events: 0,
@@ -94,7 +77,6 @@ impl Host {
             forced: None,
             overtime: 0,
             idle_turns: 0,
-            backlog_left: 0,
             taken: 0,
             last_progress: 0,
             corners: BTreeSet::new(),
@@ -103,15 +85,22 @@ impl Host {
 
     /// A life from the first client to the last close.
     pub(super) fn run(&mut self) -> Result<(), String> {
-        while self.engine.as_ref().is_some_and(|engine| engine.phase() < Phase::Finished) {
+        // What a host does before its first sleep.
+        self.end_turn(self.base);
+        while self.engine().is_some_and(|engine| engine.phase() < Phase::Finished) {
             let slept = self.sleep()?;
-            self.taken = 0;
+            let before = self.network.lock().numbers.len();
             self.turn();
+            self.taken = self.network.lock().numbers.len() - before;
             self.note_turn();
             self.count_turn(slept)?;
             self.check_turn()?;
         }
         self.check_end()
+    }
+
+    pub(super) fn engine(&self) -> Option<&Engine<End>> {
+        self.driver.as_ref().map(|driver| &driver.engine)
     }
 
     pub(super) fn instant(&self) -> Instant {
@@ -126,16 +115,7 @@ impl Host {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let engine = self.engine.as_ref()?;
-        let now = engine.now()?;
-        let done = engine.phase() >= Phase::Draining
-            && engine.phase() < Phase::Finished
-            && engine.open() == 0
-            && self.intake == Intake::Closed;
-        if done || self.intake == Intake::Ready {
-            return Some(now);
-        }
-        engine.next_deadline()
+        self.driver.as_ref()?.next_deadline()
     }
 
     /// The same in microseconds.
@@ -148,7 +128,8 @@ impl Host {
     fn sleep(&mut self) -> Result<bool, String> {
         let deadline = self.deadline();
         let network = self.network.lock();
-        let busy = !network.ready.is_empty() || network.listener_edge;
+        let knocks = network.doors.iter().any(|door| door.edge);
+        let busy = !network.ready.is_empty() || knocks;
         let act = self.plan.acts.front().map(|(at, _)| *at);
         let wake = network.next_wake();
         drop(network);
@@ -196,13 +177,14 @@ impl Host {
         let act_at = self.random.below(batch.len() as u64 + 2) as usize;
         // The first instant of a turn is now.
         let mut first = true;
-        for (index, (slot, flags)) in batch.iter().copied().enumerate() {
+        for (index, (token, flags)) in batch.iter().copied().enumerate() {
             if index == act_at {
                 self.act(&mut first);
             }
             let now = if first { self.instant() } else { self.told() };
-            first = false;
-            self.deliver(slot, flags, now);
+            // With a token of somebody else's the time is not told.
+            first &= !self.plan.tokens.contains(token);
+            self.deliver(token, flags, now);
         }
         if act_at >= batch.len() {
             self.act(&mut first);
@@ -215,21 +197,20 @@ impl Host {
         }
     }
 
-    fn harvest(&mut self) -> Vec<(u32, Readiness)> {
+    fn harvest(&mut self) -> Vec<(Token, Readiness)> {
         let manners = self.plan.manners;
         let mut network = self.network.lock();
-        let mut batch = Vec::new();
+        let mut batch = network.harvest_doors();
         while batch.len() < manners.events
             && let Some(event) = network.harvest()
         {
             batch.push(event);
         }
-        if std::mem::take(&mut network.listener_edge) && self.intake == Intake::Waiting {
-            self.intake = Intake::Ready;
-        }
         if self.random.percent(manners.spurious) {
-            let slot = self.random.below(self.plan.clients.len() as u64 + 2) as u32;
-            batch.push((slot, any_flags(&mut self.random)));
+            let tokens = self.plan.tokens;
+            let nearby = self.random.below(self.plan.clients.len() as u64 + 5) as usize;
+            let token = Token((tokens.first() + nearby).saturating_sub(1));
+            batch.push((token, any_flags(&mut self.random)));
         }
         if self.random.percent(manners.stale) && !self.past.is_empty() {
             let old = self.random.below(self.past.len() as u64) as usize;
@@ -241,15 +222,15 @@ impl Host {
         batch
     }
 
-    fn deliver(&mut self, slot: u32, flags: Readiness, now: Instant) {
-        let Some(engine) = &mut self.engine else { return };
+    fn deliver(&mut self, token: Token, flags: Readiness, now: Instant) {
+        let Some(driver) = &mut self.driver else { return };
         self.network.lock().epoch += 1;
-        let (open, known) = (engine.open(), engine.table.get(slot).is_some());
-        if engine.handle_ready(slot, flags, now) != known {
+        let open = driver.engine.open();
+        if driver.handle_ready(token, flags, now) != self.plan.tokens.contains(token) {
             self.network.lock().blame(usize::MAX, "an event was not taken for what it was");
         }
-        if engine.open() != open {
-            self.network.lock().blame(usize::MAX, "a slot freed by an event");
+        if driver.engine.open() != open {
+            self.network.lock().blame(usize::MAX, "a slot taken or freed by an event");
         }
     }
 
@@ -259,96 +240,51 @@ impl Host {
         {
             self.plan.acts.pop_front();
             let now = if *first { self.instant() } else { self.told() };
-            *first = false;
+            *first &= matches!(act, Act::AskShutdown | Act::AskForce);
             self.network.lock().tell(|| format!("host: {act:?}"));
             self.network.lock().epoch += 1;
-            let Some(engine) = &mut self.engine else { return };
+            let Some(driver) = &mut self.driver else { return };
             match act {
-                Act::Shutdown => engine.request(Cause::Requested, now),
-                Act::Force => engine.force(Cause::Requested, now),
+                Act::Shutdown => driver.shut_down(Cause::Requested, &self.network, now),
+                Act::Force => driver.force(Cause::Requested, &self.network, now),
+                Act::AskShutdown => self.handle.shutdown(),
+                Act::AskForce => self.handle.force(),
                 Act::Drop => {
                     self.network.lock().dropping = true;
-                    self.engine = None;
+                    self.driver = None;
                     return;
                 }
             }
+            self.note_requests();
+        }
+    }
+
+    /// Notes when a stop began, and when it was told to end at once.
+    fn note_requests(&mut self) {
+        let Some(driver) = &self.driver else { return };
+        let phase = driver.engine.phase();
+        if phase > Phase::Running {
             self.requested = self.requested.or(Some(self.now));
-            if act == Act::Force {
-                self.forced = self.forced.or(Some(self.now));
-            }
-            self.close_listener(now);
+        }
+        if phase >= Phase::Forcing {
+            self.forced = self.forced.or(Some(self.now));
         }
     }
 
     fn end_turn(&mut self, now: Instant) {
-        let Some(engine) = &mut self.engine else { return };
-        self.network.lock().epoch += 1;
-        engine.advance(now);
-        if engine.phase() < Phase::Draining && self.intake == Intake::Ready {
-            self.accept(ACCEPTS, now);
-        }
-        self.close_listener(now);
-        let Some(engine) = &mut self.engine else { return };
-        self.network.lock().may_free = true;
-        let freed = engine.end_turn(now);
+        let Some(driver) = &mut self.driver else { return };
+        let mut network = self.network.lock();
+        network.epoch += 1;
+        network.may_free = true;
+        drop(network);
+        driver.end_turn(&self.network, now);
         let mut network = self.network.lock();
         network.may_free = false;
-        if engine.phase() == Phase::Draining {
+        if driver.engine.phase() == Phase::Draining {
             network.visited_at = network.visited_at.or(Some(network.now));
         }
         drop(network);
-        if freed > 0 && self.intake == Intake::Full {
-            self.intake = Intake::Ready;
-        }
-        if self.intake == Intake::Closed {
-            engine.finish(now);
-        }
-    }
-
-    /// Takes clients in, until the queue is empty, the table full, or the bound reached.
-    fn accept(&mut self, most: usize, now: Instant) {
-        let Some(engine) = &mut self.engine else { return };
-        for _ in 0..most {
-            let Some(slot) = engine.vacant() else {
-                self.intake = Intake::Full;
-                return;
-            };
-            let Some(at) = self.network.lock().backlog.pop_front() else {
-                self.intake = Intake::Waiting;
-                return;
-            };
-            let address = self.plan.clients[at].address;
-            let Some(owner) = engine.admit(Some(address)) else {
-                self.network.lock().refuse(at);
-                continue;
-            };
-            self.network.lock().register(at, slot);
-            self.taken += 1;
-            engine.insert(End::new(&self.network, at), Some((address, 7).into()), owner, now);
-        }
-    }
-
-    fn close_listener(&mut self, now: Instant) {
-        let Some(engine) = &mut self.engine else { return };
-        if engine.phase() < Phase::Draining || self.intake == Intake::Closed {
-            return;
-        }
-        engine.report_mut().connections.backlog_left.get_or_insert(0);
-        if engine.phase() < Phase::Forcing {
-            self.accept(usize::MAX, now);
-        } else {
-            let mut network = self.network.lock();
-            while let Some(at) = network.backlog.pop_front() {
-                network.refuse(at);
-                self.backlog_left += 1;
-            }
-            engine.report_mut().connections.backlog_left = Some(self.backlog_left);
-            self.intake = Intake::Waiting;
-        }
-        if self.intake == Intake::Waiting {
-            self.intake = Intake::Closed;
-            self.network.lock().listening = false;
-        }
+        self.note_requests();
     }
 
     /// Turns that were called for must get something done.

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::duplex::text;
+use super::line::Fate;
 use super::network::Network;
 use crate::engine::phase::Phase;
 
@@ -226,17 +227,28 @@ impl Network {
     }
 
     pub(super) fn drop_end(&mut self, at: usize) {
+        self.descriptors -= 1;
+        if self.lines[at].fate == Fate::Open {
+            self.leave(at);
+        } else if !self.dropping {
+            self.let_go(at);
+        }
+        let now = self.now;
+        let line = &mut self.lines[at];
+        line.duplex.close();
+        self.tell(|| format!("line {at}: closed, {:?}", self.lines[at].fate));
+        self.wake(at, now + 1);
+    }
+
+    /// A slot comes free.
+    fn leave(&mut self, at: usize) {
         if !self.may_free && !self.dropping {
             self.blame(at, "a slot freed before the end of the turn");
         }
-        let now = self.now;
         let line = &mut self.lines[at];
         if line.is_open && line.closed.is_none() {
             self.blame(at, "freed without an account");
         }
-        let line = &mut self.lines[at];
-        line.duplex.close();
-        self.tell(|| format!("line {at}: closed"));
-        self.wake(at, now + 1);
+        self.freed_count += 1;
     }
 }

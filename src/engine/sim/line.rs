@@ -1,11 +1,38 @@
 //! One connection with all that the simulated world knows of it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::duplex::Duplex;
 use super::peer::Peer;
+use super::plan::Client;
 use crate::config::{Config, Drain};
 use crate::engine::observer::Closed;
+
+/// Where a client is with regard to the way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It has not come, or nobody listened.
+    Outside,
+    /// It waits in a queue.
+    Queued,
+    /// Accepted, and not decided on.
+    Taken,
+    /// It has, or had, a slot.
+    Open,
+    /// Its address had its share.
+    Refused,
+    /// The poll did not take it.
+    Unregistered,
+    /// It broke while it waited.
+    Broken,
+    /// Let go and counted.
+    Counted,
+    /// In the queue that was left to its owner.
+    Left,
+    /// In the queue of a listener that was closed.
+    Lost,
+}
 
 /// One connection and all that is known of it.
 #[derive(Debug)]
@@ -15,6 +42,10 @@ pub(super) struct Line {
     /// Where its streams start.
     pub(super) start: u64,
     pub(super) slot: Option<u32>,
+    pub(super) address: IpAddr,
+    /// The listener that it comes to.
+    pub(super) door: usize,
+    pub(super) fate: Fate,
     /// It has come to the listener.
     pub(super) has_knocked: bool,
     pub(super) is_open: bool,
@@ -47,12 +78,15 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(duplex: Duplex, peer: Peer, start: u64, hiccups_left: u32) -> Self {
+    pub(super) fn new(client: &Client) -> Self {
         Self {
-            duplex,
-            peer,
-            start,
+            duplex: Duplex::new(client.sizes),
+            peer: Peer::new(client.script.clone()),
+            start: client.start,
             slot: None,
+            address: client.address,
+            door: client.door,
+            fate: Fate::Outside,
             has_knocked: false,
             is_open: false,
             closed: None,
@@ -67,7 +101,7 @@ impl Line {
             wake: None,
             hiccuped: false,
             interrupts: 0,
-            hiccups_left,
+            hiccups_left: client.hiccups,
             epoch: 0,
             epoch_bytes: 0,
             epoch_failures: 0,

@@ -1,9 +1,10 @@
 //! Whole lives of a server, replayed in memory from one number.
 //!
-//! The production engine runs over a simulated network (`duplex`: two kernels' view of one
-//! connection; `peer`: the client; `line`: both; `network`: all of them, their time and chance;
-//! `kernel`: the system calls; `end`: the engine's stream), driven by a simulated host (`host`)
-//! by a plan (`plan`). `account` and `check` compare what the engine says with what happened.
+//! The production driver, with acceptor and engine, runs over a simulated network (`duplex`: two
+//! kernels' view of one connection; `peer`: the client; `line`: both; `door`: a listener's queue;
+//! `network`: all of them, their time and chance; `kernel`: the system calls; `end`: the engine's
+//! stream), driven by a simulated host (`host`) by a plan (`plan`). `account` and `check` compare
+//! what the server says with what happened.
 //!
 //! `NETGRACE_SEED=n cargo test --lib engine::sim -- --nocapture` replays one life and prints it;
 //! `NETGRACE_SEEDS=n` sets how many are tried.
@@ -16,6 +17,7 @@
 mod account;
 mod check;
 mod corner;
+mod door;
 mod duplex;
 mod end;
 mod host;

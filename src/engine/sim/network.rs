@@ -1,13 +1,16 @@
 //! All connections of one life, their time and their chance: what a poll of them reports.
 
+use mio::Token;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::IpAddr;
 
+use super::door::{Door, Scarcity};
 use super::line::{Line, Times};
+use super::plan::Plan;
 use super::random::Random;
-use crate::config::Config;
 use crate::engine::phase::Phase;
-use crate::token::Readiness;
+use crate::token::{Readiness, TokenRange};
 
 #[derive(Debug)]
 pub(super) struct Network {
@@ -22,10 +25,17 @@ pub(super) struct Network {
     pub(super) numbers: Vec<usize>,
     /// The line that the host is inserting.
     pub(super) inserting: Option<usize>,
-    /// Clients in the listener's queue; whether the poll has that to report.
-    pub(super) backlog: VecDeque<usize>,
-    pub(super) listener_edge: bool,
-    pub(super) listening: bool,
+    pub(super) tokens: TokenRange,
+    pub(super) doors: Vec<Door>,
+    pub(super) scarcity: Scarcity,
+    /// Connections that hold a descriptor; calls of accept that failed for want of something.
+    pub(super) descriptors: usize,
+    pub(super) exhausted: u64,
+    /// The last call of accept was one of those.
+    pub(super) wanting: bool,
+    /// Connections without an account by address, and how many each may take.
+    pub(super) shares: HashMap<IpAddr, usize>,
+    pub(super) most_per_ip: Option<usize>,
     pub(super) phase: Phase,
     pub(super) draining_since: Option<u64>,
     /// The end of the first turn that drained.
@@ -37,6 +47,7 @@ pub(super) struct Network {
     pub(super) bytes_read: u64,
     pub(super) bytes_written: u64,
     pub(super) closed_count: u64,
+    pub(super) freed_count: u64,
     /// Everything that is progress: bytes, closes, errors and ends that were read.
     pub(super) progress: u64,
     /// Counts the calls of the engine.
@@ -52,19 +63,24 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(random: Random, config: &Config, trace: bool) -> Self {
-        Self {
-            lines: Vec::new(),
+    pub(super) fn new(random: Random, plan: &Plan, trace: bool) -> Self {
+        let mut network = Self {
+            lines: plan.clients.iter().map(Line::new).collect(),
             random,
-            times: Times::new(config),
+            times: Times::new(&plan.config),
             now: 0,
             wakes: BinaryHeap::new(),
             ready: VecDeque::new(),
             numbers: Vec::new(),
             inserting: None,
-            backlog: VecDeque::new(),
-            listener_edge: false,
-            listening: true,
+            tokens: plan.tokens,
+            doors: plan.doors.iter().map(|door| Door::new(*door)).collect(),
+            scarcity: plan.scarcity.clone(),
+            descriptors: 0,
+            exhausted: 0,
+            wanting: false,
+            shares: HashMap::new(),
+            most_per_ip: plan.config.max_per_ip,
             phase: Phase::Running,
             draining_since: None,
             visited_at: None,
@@ -73,14 +89,20 @@ impl Network {
             bytes_read: 0,
             bytes_written: 0,
             closed_count: 0,
+            freed_count: 0,
             progress: 0,
             epoch: 1,
             pipes: 0,
-            hiccup_rate: 0,
-            race_rate: 0,
+            hiccup_rate: plan.hiccup_rate,
+            race_rate: plan.race_rate,
             trace,
             broken: None,
+        };
+        network.tell(|| format!("{plan:#?}"));
+        for (at, client) in plan.clients.iter().enumerate() {
+            network.wake(at, client.at);
         }
+        network
     }
 
     pub(super) fn tell(&self, what: impl FnOnce() -> String) {
@@ -128,24 +150,7 @@ impl Network {
         self.now = self.now.max(now);
     }
 
-    /// A client's handshake is complete, if there is somebody to shake hands with.
-    fn knock(&mut self, at: usize) {
-        if self.listening {
-            self.tell(|| format!("line {at}: connects, {:?}", self.lines[at].peer.script));
-            self.backlog.push_back(at);
-            self.listener_edge = true;
-        } else {
-            self.lines[at].duplex.refuse();
-        }
-    }
-
-    /// The host closes a client that it does not take in.
-    pub(super) fn refuse(&mut self, at: usize) {
-        self.lines[at].duplex.close();
-        self.wake(at, self.now + 1);
-    }
-
-    /// The host takes a client in, under a slot's token: the poll reports how it stands.
+    /// A client is put on the poll under a slot's token: it reports how the client stands.
     pub(super) fn register(&mut self, at: usize, slot: u32) {
         self.tell(|| format!("line {at}: accepted into slot {slot}"));
         self.inserting = Some(at);
@@ -174,15 +179,27 @@ impl Network {
         }
     }
 
+    /// What the next poll reports of the listeners.
+    pub(super) fn harvest_doors(&mut self) -> Vec<(Token, Readiness)> {
+        let tokens = self.tokens;
+        let doors = self.doors.iter_mut().enumerate();
+        let told = doors.filter_map(|(at, door)| {
+            let edge = std::mem::take(&mut door.edge);
+            edge.then(|| tokens.token(at)).flatten().map(|token| (token, Readiness::READABLE))
+        });
+        told.collect()
+    }
+
     /// What the next poll reports of one connection.
-    pub(super) fn harvest(&mut self) -> Option<(u32, Readiness)> {
+    pub(super) fn harvest(&mut self) -> Option<(Token, Readiness)> {
         while let Some(at) = self.ready.pop_front() {
             let line = &mut self.lines[at];
             line.queued = false;
             let Some(slot) = line.slot.filter(|_| !line.duplex.dropped) else { continue };
             let flags = line.duplex.harvest();
             self.tell(|| format!("line {at}: slot {slot} is {flags:?}"));
-            return Some((slot, flags));
+            let token = self.tokens.token(self.doors.len() + slot as usize)?;
+            return Some((token, flags));
         }
         None
     }

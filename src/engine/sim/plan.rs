@@ -4,16 +4,21 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::door::{Make, Scarcity};
 use super::duplex::Sizes;
 use super::peer::{Answer, Ending, Script};
 use super::random::Random;
 use crate::config::{Config, Drain};
+use crate::token::TokenRange;
 
 /// What a host does to its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Shutdown,
     Force,
+    /// The same through a handle.
+    AskShutdown,
+    AskForce,
     /// Drops the server.
     Drop,
 }
@@ -23,6 +28,8 @@ pub(super) enum Act {
 pub(super) struct Client {
     pub(super) at: u64,
     pub(super) address: IpAddr,
+    /// The listener that it comes to.
+    pub(super) door: usize,
     pub(super) sizes: Sizes,
     pub(super) script: Script,
     pub(super) start: u64,
@@ -47,6 +54,9 @@ pub(super) struct Manners {
 pub(super) struct Plan {
     pub(super) config: Config,
     pub(super) capacity: usize,
+    pub(super) tokens: TokenRange,
+    pub(super) doors: Vec<Make>,
+    pub(super) scarcity: Scarcity,
     pub(super) clients: Vec<Client>,
     /// By time.
     pub(super) acts: VecDeque<(u64, Act)>,
@@ -90,10 +100,13 @@ impl Plan {
         }
         let storm = random.percent(40);
         let homes = random.between(1, count);
+        let doors = doors(random, span);
+        let scarcity = scarcity(random, span, count);
         let clients = (0..count)
             .map(|_| Client {
                 at: if storm { 0 } else { random.below(span) },
                 address: home(random.below(homes)),
+                door: random.below(doors.len() as u64) as usize,
                 sizes: sizes(random, most, bulk),
                 script: script(random, most, span, bulk),
                 start: random.below(1 << 32),
@@ -104,6 +117,9 @@ impl Plan {
         Self {
             config,
             capacity: capacity as usize,
+            tokens: TokenRange::new(random.below(1000) as usize, doors.len() + capacity as usize),
+            doors,
+            scarcity,
             clients,
             acts: acts(random, span),
             manners: manners(random, rude),
@@ -141,6 +157,36 @@ fn config(random: &mut Random, grace: u64, span: u64) -> Config {
         max_per_ip: random.percent(20).then(|| random.between(1, 4) as usize),
         max_held: random.percent(25).then(|| (64 << 10) + random.size(256 << 10) as usize),
         ..Config::default()
+    }
+}
+
+fn doors(random: &mut Random, span: u64) -> Vec<Make> {
+    let count = random.pick(&[1, 1, 1, 2, 3]);
+    let door = |_| Make {
+        owned: !random.one_in(8),
+        has_gate: random.percent(70),
+        dies: random
+            .one_in(25)
+            .then(|| (random.below(2 * span), random.pick(&[libc::EBADF, libc::EINVAL]))),
+    };
+    (0..count).map(door).collect()
+}
+
+fn scarcity(random: &mut Random, span: u64, clients: u64) -> Scarcity {
+    let droughts = if random.percent(15) { random.between(1, 3) } else { 0 };
+    let drought = |_| {
+        let from = random.below(2 * span);
+        let errno = random.pick(&[libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]);
+        (from, from + random.size(span), errno)
+    };
+    Scarcity {
+        droughts: (0..droughts).map(drought).collect(),
+        descriptors: match random.below(5) {
+            0 => random.between(1, clients) as usize,
+            _ => usize::MAX,
+        },
+        failure_rate: random.pick(&[0, 0, 0, 3, 20]),
+        register_rate: random.pick(&[0, 0, 0, 0, 0, 0, 3, 20]),
     }
 }
 
@@ -214,10 +260,12 @@ fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
     let mut acts = Vec::new();
     if random.percent(90) {
         let first = random.below(span + span / 2);
-        acts.push((first, if random.one_in(10) { Act::Force } else { Act::Shutdown }));
+        let act = if random.one_in(10) { Act::Force } else { Act::Shutdown };
+        acts.push((first, or_ask(random, act)));
         while random.one_in(3) {
             let act = if random.one_in(20) { Act::Drop } else { Act::Shutdown };
             let act = if random.percent(40) { Act::Force } else { act };
+            let act = or_ask(random, act);
             acts.push((first + random.below(2 * span), act));
         }
     }
@@ -226,6 +274,15 @@ fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
     }
     acts.sort_by_key(|(at, _)| *at);
     acts.into()
+}
+
+/// The act, or the same through a handle.
+fn or_ask(random: &mut Random, act: Act) -> Act {
+    match act {
+        Act::Shutdown if random.one_in(2) => Act::AskShutdown,
+        Act::Force if random.one_in(2) => Act::AskForce,
+        _ => act,
+    }
 }
 
 fn manners(random: &mut Random, rude: bool) -> Manners {

@@ -328,7 +328,8 @@ impl<S: Stream> Engine<S> {
             return;
         }
         if self.told == Phase::Running {
-            self.table.report.connections.open_at_stop = self.table.len() as u64;
+            let counts = &mut self.table.report.connections;
+            counts.open_at_stop = counts.accepted.saturating_sub(counts.closed());
             self.table.report.cause = self.stop.cause().cloned();
         }
         if self.told < Phase::Draining && phase >= Phase::Draining {

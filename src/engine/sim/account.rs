@@ -63,6 +63,10 @@ impl Observer for Shared {
         if phase <= network.phase {
             network.blame(usize::MAX, "a phase that goes back");
         }
+        if network.phase == Phase::Running {
+            let live = network.lines.iter().filter(|line| line.is_open && line.closed.is_none());
+            network.open_at_stop = live.count() as u64;
+        }
         network.phase = phase;
         if phase >= Phase::Draining && network.draining_since.is_none() {
             network.draining_since = Some(network.now);

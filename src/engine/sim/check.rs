@@ -7,7 +7,7 @@ use super::peer::Saw;
 use crate::config::Drain;
 use crate::engine::echo::LEAST_ROOM;
 use crate::engine::phase::{Cause, Phase};
-use crate::engine::report::{CloseReason, Grade, Report};
+use crate::engine::report::{CloseReason, Grade, Report, Stats};
 use crate::token::Readiness;
 
 /// A tick, rounded up twice, and the rounding of the host's sleep.
@@ -31,10 +31,16 @@ impl Host {
             ("closed", report.connections.closed(), network.closed_count),
             ("read", report.bytes.read, network.bytes_read),
             ("written", report.bytes.written, network.bytes_written),
+            ("open at the stop", report.connections.open_at_stop, network.open_at_stop),
         ];
         for (name, told, seen) in sums {
             hold(told == seen, || format!("{name}: {told} in the report, {seen} in the network"))?;
         }
+        check_stats(&engine.stats(), engine.open(), phase, report)?;
+        hold(engine.stats().turns == self.ended_turns, || "miscounted turns".to_owned())?;
+        hold(report.cause.is_some() == (phase > Phase::Running), || {
+            format!("{phase} with the cause {:?}", report.cause)
+        })?;
         if self.ended {
             let open = report.connections.accepted - report.connections.closed();
             hold(engine.open() as u64 == open, || "a slot outlived its turn".to_owned())?;
@@ -89,6 +95,9 @@ impl Host {
         let Some(driver) = &mut self.driver else { return Ok(()) };
         let engine = &mut driver.engine;
         engine.table.audit()?;
+        if engine.phase() < Phase::Draining {
+            engine.table.audit_age(engine.settings.span_bits)?;
+        }
         let held: u64 = network.lines.iter().filter(|line| is_live(line)).map(Line::held).sum();
         let told = engine.report().bytes.held();
         hold(held == told, || format!("{told} bytes held in the report, {held} in the network"))?;
@@ -196,6 +205,21 @@ fn check_way_in(network: &Network, report: &Report) -> Result<(), String> {
     hold(told.is_none_or(|told| told == counted && lost == 0), || {
         format!("{counted} clients let go, {lost} lost, {told:?} in the report")
     })
+}
+
+/// The counters are those of the report.
+fn check_stats(stats: &Stats, open: usize, phase: Phase, report: &Report) -> Result<(), String> {
+    let Report { connections, bytes, .. } = report;
+    let told = [stats.open, stats.accepted, stats.closed, stats.read, stats.written, stats.held];
+    let true_ones = [
+        open as u64,
+        connections.accepted,
+        connections.closed(),
+        bytes.read,
+        bytes.written,
+        bytes.held(),
+    ];
+    hold(told == true_ones && stats.phase == phase, || format!("{stats:?} of {report:?}"))
 }
 
 fn is_live(line: &Line) -> bool {

@@ -35,6 +35,7 @@ pub(super) struct Host {
     /// Events of this turn, and whether it was ended.
     pub(super) events: usize,
     pub(super) ended: bool,
+    pub(super) ended_turns: u64,
     /// When the stop was asked for first, and when it was last asked to be forced.
     pub(super) requested: Option<u64>,
     pub(super) forced: Option<u64>,
@@ -73,6 +74,7 @@ impl Host {
             turns: 0,
             events: 0,
             ended: true,
+            ended_turns: 0,
             requested: None,
             forced: None,
             overtime: 0,
@@ -278,6 +280,7 @@ impl Host {
         network.may_free = true;
         drop(network);
         driver.end_turn(&self.network, now);
+        self.ended_turns += 1;
         let mut network = self.network.lock();
         network.may_free = false;
         if driver.engine.phase() == Phase::Draining {

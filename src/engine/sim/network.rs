@@ -37,6 +37,7 @@ pub(super) struct Network {
     pub(super) shares: HashMap<IpAddr, usize>,
     pub(super) most_per_ip: Option<usize>,
     pub(super) phase: Phase,
+    pub(super) open_at_stop: u64,
     pub(super) draining_since: Option<u64>,
     /// The end of the first turn that drained.
     pub(super) visited_at: Option<u64>,
@@ -82,6 +83,7 @@ impl Network {
             shares: HashMap::new(),
             most_per_ip: plan.config.max_per_ip,
             phase: Phase::Running,
+            open_at_stop: 0,
             draining_since: None,
             visited_at: None,
             dropping: false,

@@ -6,6 +6,20 @@ use crate::engine::echo::Place;
 use crate::engine::stream::Stream;
 
 impl<S: Stream> Table<S> {
+    /// What contradicts the order of the aging list: the silent longest come first, within a span
+    /// of 2^`bits` milliseconds.
+    pub(in crate::engine) fn audit_age(&mut self, bits: u32) -> Result<(), String> {
+        let aging = self.lists.of(self.lists.aging()).audit(&mut self.slots)?;
+        let active = |at: &u32| self.get(*at).map(Connection::active);
+        for (first, second) in aging.iter().zip(aging.iter().skip(1)) {
+            let (Some(before), Some(after)) = (active(first), active(second)) else { continue };
+            if after.age(before) >= 1 << bits {
+                return Err(format!("slot {second} is older than {first} before it"));
+            }
+        }
+        Ok(())
+    }
+
     /// What of the lists contradicts the slots.
     pub(in crate::engine) fn audit(&mut self) -> Result<(), String> {
         let mut listed: usize = 0;

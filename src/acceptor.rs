@@ -376,3 +376,18 @@ fn deregister<Q: Queue>(listener: &mut Intake<Q>, poll: &Q::Poll) {
         warn!("deregister the listener on {}: {error}", listener.name());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_is_logged_once_and_counted() {
+        let (mut throttle, now) = (Throttle::default(), Instant::now());
+        assert_eq!(throttle.admit(now), Some(0));
+        assert_eq!(throttle.admit(now), None);
+        assert_eq!(throttle.admit(now + LOG_PAUSE / 2), None);
+        assert_eq!(throttle.admit(now + LOG_PAUSE), Some(2));
+        assert_eq!(throttle.admit(now + LOG_PAUSE), None);
+    }
+}

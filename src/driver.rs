@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::earlier;
 use crate::engine::phase::{Cause, Phase};
+use crate::engine::report::Stats;
 use crate::handle::{Request, RequestCell};
 use crate::intake::Queue;
 use crate::token::{Readiness, TokenRange};
@@ -117,6 +118,7 @@ impl<Q: Queue> Driver<Q> {
         }
         self.engine.advance(now);
         if self.is_away() {
+            self.engine.reap();
             return;
         }
         if self.engine.phase() < Phase::Draining
@@ -154,6 +156,13 @@ impl<Q: Queue> Driver<Q> {
             return Some(now);
         }
         earlier(self.engine.next_deadline(), self.acceptor.next_deadline(now))
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = self.engine.stats();
+        stats.accept_errors = self.acceptor.errors();
+        stats.refused = self.acceptor.refused();
+        stats
     }
 
     /// Whether there is something to serve, but no poll to serve it by, and the stop still cares.

@@ -257,10 +257,7 @@ impl Server {
     /// Counters as of now; costs no system call.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.driver.engine.stats();
-        stats.accept_errors = self.driver.acceptor.errors();
-        stats.refused = self.driver.acceptor.refused();
-        stats
+        self.driver.stats()
     }
 
     pub(crate) fn listener_count(&self) -> usize {

@@ -166,7 +166,6 @@ impl<S: Stream> Engine<S> {
         self.clock.set(now);
         match self.table.get(at) {
             None => return false,
-            Some(connection) if connection.place() == Place::Closed => {}
             Some(_) if self.stop.phase() >= Phase::Forcing => self.force_one(at),
             Some(_) => self.drive(at, ready, self.stop.phase() == Phase::Draining),
         }
@@ -208,9 +207,13 @@ impl<S: Stream> Engine<S> {
         self.expire_linger();
         self.resume();
         self.pump_ready();
-        let freed = self.table.reap();
         self.table.report.uptime = self.clock.elapsed();
-        freed
+        self.reap()
+    }
+
+    /// Frees the slots that were closed in this turn. Answers how many.
+    pub(crate) fn reap(&mut self) -> usize {
+        self.table.reap()
     }
 
     /// Finishes the stop if no connection is left.
@@ -332,7 +335,7 @@ impl<S: Stream> Engine<S> {
             counts.open_at_stop = counts.accepted.saturating_sub(counts.closed());
             self.table.report.cause = self.stop.cause().cloned();
         }
-        if self.told < Phase::Draining && phase >= Phase::Draining {
+        if phase == Phase::Draining {
             self.table.unvisit_all();
         }
         self.told = phase;

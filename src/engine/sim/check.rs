@@ -36,8 +36,18 @@ impl Host {
         for (name, told, seen) in sums {
             hold(told == seen, || format!("{name}: {told} in the report, {seen} in the network"))?;
         }
-        check_stats(&engine.stats(), engine.open(), phase, report)?;
-        hold(engine.stats().turns == self.ended_turns, || "miscounted turns".to_owned())?;
+        let Some(driver) = &self.driver else { return Ok(()) };
+        check_stats(&driver.stats(), engine.open(), phase, report)?;
+        let told = (driver.stats().accept_errors, driver.stats().refused);
+        hold(told == (network.accept_errors, network.refused), || {
+            format!(
+                "{told:?} failures and refusals, in truth {:?}",
+                (network.accept_errors, network.refused)
+            )
+        })?;
+        hold(self.was_away || engine.stats().turns == self.ended_turns, || {
+            "miscounted turns".to_owned()
+        })?;
         hold(report.cause.is_some() == (phase > Phase::Running), || {
             format!("{phase} with the cause {:?}", report.cause)
         })?;
@@ -80,6 +90,9 @@ impl Host {
         let Some(engine) = self.engine().filter(|_| self.ended && !self.is_due()) else {
             return Ok(());
         };
+        if self.is_away() {
+            return Ok(());
+        }
         let rest = self.deadline().is_some_and(|at| at <= self.now + 1_000_000 + ROUNDING);
         for (at, door) in network.doors.iter().enumerate().filter(|(_, door)| !door.closed) {
             let waits = !door.backlog.is_empty() && !door.edge;
@@ -90,8 +103,13 @@ impl Host {
         Ok(())
     }
 
+    /// On no poll: nothing is served.
+    fn is_away(&self) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.tokens().is_none())
+    }
+
     fn check_lines(&mut self, network: &Network) -> Result<(), String> {
-        let due = self.is_due();
+        let (due, away) = (self.is_due(), self.is_away());
         let Some(driver) = &mut self.driver else { return Ok(()) };
         let engine = &mut driver.engine;
         engine.table.audit()?;
@@ -103,7 +121,7 @@ impl Host {
         hold(held == told, || format!("{told} bytes held in the report, {held} in the network"))?;
         let most = self.plan.config.max_held.unwrap_or(usize::MAX) as u64;
         hold(held <= most, || format!("{held} bytes held, {most} allowed"))?;
-        if due {
+        if due || away {
             return Ok(());
         }
         let full = most - held < LEAST_ROOM as u64;

@@ -99,10 +99,17 @@ impl Network {
             (it.epoch, it.calls) = (epoch, 0);
         }
         it.calls += 1;
+        if !it.make.owned && phase >= Phase::Draining {
+            self.blame(usize::MAX, "reaches into the queue of somebody else");
+        }
+        let it = &self.doors[door];
         if it.calls > CALLS && phase < Phase::Draining {
             self.blame(usize::MAX, "more accepts than a turn may make");
         }
+        let forcing = phase >= Phase::Forcing;
         if let Some(errno) = self.obstacle(door) {
+            self.accept_errors +=
+                u64::from(!forcing && !matches!(errno, libc::EBADF | libc::EINVAL));
             self.tell(|| format!("door {door}: accept: error {errno}"));
             return Err(io::Error::from_raw_os_error(errno));
         }
@@ -112,6 +119,7 @@ impl Network {
         self.progress += 1;
         if self.scarcity.failure_rate > 0 && self.random.one_in(self.scarcity.failure_rate) {
             // A client that left while it waited, or that a filter turns away.
+            self.accept_errors += u64::from(!forcing);
             self.lines[at].fate = Fate::Broken;
             self.lines[at].duplex.refuse();
             self.wake(at, self.now + 1);
@@ -159,7 +167,12 @@ impl Network {
     }
 
     fn register_line(&mut self, at: usize, slot: u32) -> io::Result<()> {
-        if self.scarcity.register_rate > 0 && self.random.one_in(self.scarcity.register_rate) {
+        let is_new = self.lines[at].fate == Fate::Taken;
+        if is_new
+            && self.scarcity.register_rate > 0
+            && self.random.one_in(self.scarcity.register_rate)
+        {
+            self.accept_errors += 1;
             self.lines[at].fate = Fate::Unregistered;
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
@@ -189,7 +202,10 @@ impl Network {
             Fate::Unregistered if self.phase < Phase::Draining => Fate::Unregistered,
             Fate::Unregistered => Fate::Counted,
             _ if self.phase >= Phase::Forcing => Fate::Counted,
-            _ if self.most_per_ip.is_some_and(|most| share >= most) => Fate::Refused,
+            _ if self.most_per_ip.is_some_and(|most| share >= most) => {
+                self.refused += 1;
+                Fate::Refused
+            }
             _ => {
                 self.blame(at, "a client let go for no reason");
                 Fate::Refused
@@ -259,7 +275,8 @@ impl Queue for Tap {
         network.register_line(stream.at(), slot as u32)
     }
 
-    fn deregister_stream(_: &mut End, _: &Shared) -> io::Result<()> {
+    fn deregister_stream(stream: &mut End, network: &Shared) -> io::Result<()> {
+        network.lock().lines[stream.at()].on_poll = false;
         Ok(())
     }
 }

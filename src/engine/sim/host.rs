@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
 use crate::handle::ShutdownHandle;
 use crate::intake::Intake;
-use crate::token::Readiness;
+use crate::token::{Readiness, TokenRange};
 
 /// Turns after which a life counts as endless.
 const TURNS: u64 = 2_000_000;
@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub(super) events: usize,
     pub(super) ended: bool,
     pub(super) ended_turns: u64,
+    /// It left its poll once.
+    pub(super) was_away: bool,
     /// When the stop was asked for first, and when it was last asked to be forced.
     pub(super) requested: Option<u64>,
     pub(super) forced: Option<u64>,
@@ -75,6 +77,7 @@ impl Host {
             events: 0,
             ended: true,
             ended_turns: 0,
+            was_away: false,
             requested: None,
             forced: None,
             overtime: 0,
@@ -185,7 +188,7 @@ impl Host {
             }
             let now = if first { self.instant() } else { self.told() };
             // With a token of somebody else's the time is not told.
-            first &= !self.plan.tokens.contains(token);
+            first &= !self.is_ours(token);
             self.deliver(token, flags, now);
         }
         if act_at >= batch.len() {
@@ -224,11 +227,17 @@ impl Host {
         batch
     }
 
+    fn is_ours(&self, token: Token) -> bool {
+        let tokens = self.driver.as_ref().and_then(Driver::tokens);
+        tokens.is_some_and(|tokens| tokens.contains(token))
+    }
+
     fn deliver(&mut self, token: Token, flags: Readiness, now: Instant) {
         let Some(driver) = &mut self.driver else { return };
         self.network.lock().epoch += 1;
         let open = driver.engine.open();
-        if driver.handle_ready(token, flags, now) != self.plan.tokens.contains(token) {
+        let ours = driver.tokens().is_some_and(|tokens| tokens.contains(token));
+        if driver.handle_ready(token, flags, now) != ours {
             self.network.lock().blame(usize::MAX, "an event was not taken for what it was");
         }
         if driver.engine.open() != open {
@@ -242,7 +251,7 @@ impl Host {
         {
             self.plan.acts.pop_front();
             let now = if *first { self.instant() } else { self.told() };
-            *first &= matches!(act, Act::AskShutdown | Act::AskForce);
+            *first &= !matches!(act, Act::Shutdown | Act::Force | Act::Drop);
             self.network.lock().tell(|| format!("host: {act:?}"));
             self.network.lock().epoch += 1;
             let Some(driver) = &mut self.driver else { return };
@@ -251,6 +260,25 @@ impl Host {
                 Act::Force => driver.force(Cause::Requested, &self.network, now),
                 Act::AskShutdown => self.handle.shutdown(),
                 Act::AskForce => self.handle.force(),
+                Act::Disown => {
+                    driver.acceptor.disown();
+                    self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);
+                }
+                Act::Own => {
+                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.own(at));
+                    self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = true);
+                }
+                Act::Leave => {
+                    self.was_away = true;
+                    driver.deregister(&self.network).unwrap();
+                }
+                Act::Return => {
+                    let tokens =
+                        TokenRange::new(self.random.below(1000) as usize, self.plan.tokens.len());
+                    self.network.lock().tokens = tokens;
+                    self.plan.tokens = tokens;
+                    driver.register(&self.network, tokens, self.plan.capacity).unwrap();
+                }
                 Act::Drop => {
                     self.network.lock().dropping = true;
                     self.driver = None;

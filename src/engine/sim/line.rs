@@ -42,6 +42,8 @@ pub(super) struct Line {
     /// Where its streams start.
     pub(super) start: u64,
     pub(super) slot: Option<u32>,
+    /// The poll knows it.
+    pub(super) on_poll: bool,
     pub(super) address: IpAddr,
     /// The listener that it comes to.
     pub(super) door: usize,
@@ -84,6 +86,7 @@ impl Line {
             peer: Peer::new(client.script.clone()),
             start: client.start,
             slot: None,
+            on_poll: false,
             address: client.address,
             door: client.door,
             fate: Fate::Outside,

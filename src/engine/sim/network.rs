@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::door::{Door, Scarcity};
-use super::line::{Line, Times};
+use super::line::{Fate, Line, Times};
 use super::plan::Plan;
 use super::random::Random;
 use crate::engine::phase::Phase;
@@ -31,6 +31,9 @@ pub(super) struct Network {
     /// Connections that hold a descriptor; calls of accept that failed for want of something.
     pub(super) descriptors: usize,
     pub(super) exhausted: u64,
+    /// Clients that did not get in for some other reason than the end, and those refused.
+    pub(super) accept_errors: u64,
+    pub(super) refused: u64,
     /// The last call of accept was one of those.
     pub(super) wanting: bool,
     /// Connections without an account by address, and how many each may take.
@@ -79,6 +82,8 @@ impl Network {
             scarcity: plan.scarcity.clone(),
             descriptors: 0,
             exhausted: 0,
+            accept_errors: 0,
+            refused: 0,
             wanting: false,
             shares: HashMap::new(),
             most_per_ip: plan.config.max_per_ip,
@@ -154,10 +159,13 @@ impl Network {
 
     /// A client is put on the poll under a slot's token: it reports how the client stands.
     pub(super) fn register(&mut self, at: usize, slot: u32) {
-        self.tell(|| format!("line {at}: accepted into slot {slot}"));
-        self.inserting = Some(at);
+        self.tell(|| format!("line {at}: on the poll for slot {slot}"));
         let line = &mut self.lines[at];
+        if line.fate == Fate::Taken {
+            self.inserting = Some(at);
+        }
         line.slot = Some(slot);
+        line.on_poll = true;
         line.duplex.edge = true;
         self.note_edge(at);
     }
@@ -174,7 +182,7 @@ impl Network {
     /// Puts a line with an edge among those that the poll reports.
     pub(super) fn note_edge(&mut self, at: usize) {
         let line = &mut self.lines[at];
-        let registered = line.slot.is_some() && !line.duplex.dropped;
+        let registered = line.on_poll && !line.duplex.dropped;
         if line.duplex.edge && registered && !line.queued {
             line.queued = true;
             self.ready.push_back(at);
@@ -197,7 +205,8 @@ impl Network {
         while let Some(at) = self.ready.pop_front() {
             let line = &mut self.lines[at];
             line.queued = false;
-            let Some(slot) = line.slot.filter(|_| !line.duplex.dropped) else { continue };
+            let known = line.on_poll && !line.duplex.dropped;
+            let Some(slot) = line.slot.filter(|_| known) else { continue };
             let flags = line.duplex.harvest();
             self.tell(|| format!("line {at}: slot {slot} is {flags:?}"));
             let token = self.tokens.token(self.doors.len() + slot as usize)?;

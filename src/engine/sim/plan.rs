@@ -19,6 +19,12 @@ pub(super) enum Act {
     /// The same through a handle.
     AskShutdown,
     AskForce,
+    /// Takes the server off its poll, and puts it on one again with other tokens.
+    Leave,
+    Return,
+    /// Gives the queues to a successor, and takes them back.
+    Disown,
+    Own,
     /// Drops the server.
     Drop,
 }
@@ -271,6 +277,18 @@ fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
     }
     if random.one_in(40) {
         acts.push((random.below(span), Act::Drop));
+    }
+    if random.one_in(8) {
+        let leave = random.below(2 * span);
+        acts.push((leave, Act::Leave));
+        acts.push((leave + random.size(span), Act::Return));
+    }
+    if random.one_in(8) {
+        let disown = random.below(2 * span);
+        acts.push((disown, Act::Disown));
+        if random.one_in(2) {
+            acts.push((disown + random.below(span), Act::Own));
+        }
     }
     acts.sort_by_key(|(at, _)| *at);
     acts.into()

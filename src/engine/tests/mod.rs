@@ -5,3 +5,5 @@ mod connection;
 mod model;
 mod scene;
 mod script;
+mod slice;
+mod stage;

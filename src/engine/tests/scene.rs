@@ -1,79 +1,12 @@
 //! Single scenes in the life of an engine.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::script::{Actor, Answer, OPENED, Script};
+use super::script::{Answer, OPENED};
+use super::stage::{READ_BUFFER, Stage};
 use crate::config::{Config, Drain};
-use crate::engine::Engine;
-use crate::engine::phase::{Cause, Phase};
-use crate::engine::quota::NOBODY;
+use crate::engine::phase::Phase;
 use crate::token::Readiness;
-
-const READ_BUFFER: usize = 64 << 10;
-
-struct Stage<const PIPES: bool> {
-    engine: Engine<Actor<PIPES>>,
-    start: Instant,
-}
-
-impl<const PIPES: bool> Stage<PIPES> {
-    fn new(config: &Config) -> Self {
-        let mut engine = Engine::new(config);
-        engine.reserve(2048);
-        Self { engine, start: Instant::now() }
-    }
-
-    fn at(&self, millis: u64) -> Instant {
-        self.start + Duration::from_millis(millis)
-    }
-
-    fn enter(&mut self, millis: u64) -> u32 {
-        let slot = self.engine.vacant().unwrap();
-        let actor = Actor::new(Script::default());
-        self.engine.insert(actor, None, NOBODY, self.at(millis)).unwrap();
-        slot
-    }
-
-    fn look<T>(&mut self, slot: u32, look: impl FnOnce(&mut Actor<PIPES>) -> T) -> T {
-        look(self.engine.table.get_mut(slot).unwrap().stream_mut())
-    }
-
-    fn play(&mut self, slot: u32, reads: &[Answer], writes: &[Answer]) {
-        let reads = reads.iter().copied().collect();
-        let writes = writes.iter().copied().collect();
-        self.look(slot, |actor| actor.script = Script { reads, writes, shutdown: None });
-    }
-
-    fn event(&mut self, slot: u32, said: Readiness, millis: u64) {
-        assert!(self.engine.handle_ready(slot, said, self.at(millis)));
-    }
-
-    fn end_turn(&mut self, millis: u64) {
-        let now = self.at(millis);
-        self.engine.advance(now);
-        self.engine.end_turn(now);
-    }
-
-    fn stop(&mut self, millis: u64) {
-        self.engine.request(Cause::Requested, self.at(millis));
-    }
-
-    fn is_due(&self, millis: u64) -> bool {
-        self.engine.next_deadline().is_some_and(|deadline| deadline <= self.at(millis))
-    }
-
-    fn is_paused(&self, slot: u32) -> bool {
-        self.engine.table.get(slot).unwrap().is_paused()
-    }
-
-    /// One whose peer takes nothing of a full buffer.
-    fn enter_stuck(&mut self) -> u32 {
-        let slot = self.enter(0);
-        self.play(slot, &[Answer::All], &[Answer::Block; 64]);
-        self.event(slot, Readiness::READABLE, 0);
-        slot
-    }
-}
 
 #[test]
 fn an_instant_of_the_past_counts_as_the_latest() {
@@ -250,76 +183,6 @@ fn what_the_acceptor_reports_is_in_the_report() {
     let mut stage = Stage::<false>::new(&Config::new());
     stage.engine.report_mut().connections.backlog_left = Some(3);
     assert_eq!(stage.engine.report().connections.backlog_left, Some(3));
-}
-
-/// The bounds of one turn, in connections.
-const SLICE: usize = 256;
-const READY_SLICE: usize = 1024;
-
-#[test]
-fn a_drain_visits_a_slice_in_a_turn() {
-    let mut stage = Stage::<false>::new(&Config::new().drain(Drain::Peer));
-    let slots: Vec<u32> = (0..600).map(|_| stage.enter(0)).collect();
-    stage.stop(0);
-    for visited in [SLICE, 2 * SLICE, 600] {
-        assert!(stage.is_due(0));
-        stage.end_turn(0);
-        let calls = slots.iter().map(|slot| stage.look(*slot, |actor| actor.calls));
-        assert_eq!(calls.sum::<usize>(), visited);
-    }
-    assert!(!stage.is_due(0));
-}
-
-#[test]
-fn force_cuts_a_slice_in_a_turn() {
-    let mut stage = Stage::<false>::new(&Config::new());
-    for _ in 0..600 {
-        stage.enter(0);
-    }
-    stage.engine.force(Cause::Requested, stage.at(0));
-    for left in [600 - SLICE, 600 - 2 * SLICE, 0] {
-        assert!(stage.is_due(0));
-        stage.end_turn(0);
-        assert_eq!(stage.engine.open(), left);
-    }
-}
-
-#[test]
-fn deadlines_close_a_slice_in_a_turn() {
-    let config = Config::new()
-        .idle_timeout(Duration::from_millis(50))
-        .linger(Duration::from_millis(50))
-        .shutdown_timeout(None);
-    let mut stage = Stage::<false>::new(&config);
-    let slots: Vec<u32> = (0..600).map(|_| stage.enter(0)).collect();
-    for shut in [SLICE, 2 * SLICE, 600] {
-        assert!(stage.is_due(100));
-        stage.end_turn(100);
-        let done = slots.iter().filter(|slot| stage.look(**slot, |actor| actor.is_shut));
-        assert_eq!(done.count(), shut);
-    }
-    for left in [600 - SLICE, 600 - 2 * SLICE, 0] {
-        assert!(stage.is_due(200));
-        stage.end_turn(200);
-        assert_eq!(stage.engine.open(), left);
-    }
-}
-
-#[test]
-fn the_ready_are_pumped_a_slice_in_a_turn() {
-    let mut stage = Stage::<false>::new(&Config::new());
-    let slots: Vec<u32> = (0..1100).map(|_| stage.enter(0)).collect();
-    for slot in &slots {
-        stage.play(*slot, &[Answer::NoBuffers], &[]);
-        stage.event(*slot, Readiness::READABLE, 0);
-    }
-    for pumped in [READY_SLICE, 1100] {
-        assert!(stage.is_due(0));
-        stage.end_turn(0);
-        let calls = slots.iter().map(|slot| stage.look(*slot, |actor| actor.calls - 1));
-        assert_eq!(calls.sum::<usize>(), pumped);
-    }
-    assert!(!stage.is_due(0));
 }
 
 #[test]

@@ -132,6 +132,32 @@ fn the_metrics_tell_what_happened() {
     server.stop().exits(0);
 }
 
+#[test]
+fn what_is_held_for_those_who_do_not_read_stays_below_its_bound() {
+    const MOST: f64 = 65_536.0;
+    let (server, admin) = start(&["--max-held", "64KiB"]);
+    let clients: Vec<_> = (0..8).map(|_| server.connect().0).collect();
+    for client in &clients {
+        client.set_nonblocking(true).expect("a socket");
+    }
+    let block = [7; 64 << 10];
+    let push = || {
+        let taken = clients.iter().filter_map(|mut client| client.write(&block).ok());
+        let taken: usize = taken.sum();
+        let held = metric(admin, "netgrace_held_bytes");
+        assert!(held <= MOST, "{held} bytes held");
+        (taken, held)
+    };
+    wait_for("buffers full to the brim", || {
+        let (taken, held) = push();
+        (taken == 0 && held > 0.0).then_some(())
+    });
+    drop(clients);
+    wait_for("the close", || (metric(admin, "netgrace_connections_open") == 0.0).then_some(()));
+    assert_eq!(metric(admin, "netgrace_held_bytes"), 0.0);
+    server.stop().exits(0);
+}
+
 /// Every sample belongs to the family announced before it, and no name is announced twice.
 #[track_caller]
 fn check_format(text: &str) {

@@ -218,8 +218,9 @@ fn check_way_in(network: &Network, report: &Report) -> Result<(), String> {
     let count = |fate| network.lines.iter().filter(|line| line.fate == fate).count() as u64;
     let pending = count(Fate::Queued) + count(Fate::Taken);
     hold(pending == 0, || format!("{pending} clients are in nobody's hands"))?;
-    let (told, lost) = (report.connections.backlog_left, count(Fate::Lost));
-    let counted = count(Fate::Counted);
+    let told = report.connections.backlog_left;
+    hold(told.is_some() || network.countless, || "clients that nobody counted".to_owned())?;
+    let (counted, lost) = (count(Fate::Counted), count(Fate::Lost));
     hold(told.is_none_or(|told| told == counted && lost == 0), || {
         format!("{counted} clients let go, {lost} lost, {told:?} in the report")
     })

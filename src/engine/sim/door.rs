@@ -136,6 +136,7 @@ impl Network {
     fn obstacle(&mut self, door: usize) -> Option<i32> {
         let now = self.now;
         if let Some((_, errno)) = self.doors[door].make.dies.filter(|(at, _)| *at <= now) {
+            self.countless = true;
             return Some(errno);
         }
         // The kernel takes the descriptor first, and so says this of an empty queue too.
@@ -144,6 +145,7 @@ impl Network {
             self.scarcity.droughts.iter().find(|(from, to, _)| (*from..*to).contains(&now));
         if let Some(errno) = full.or_else(|| drought.map(|(_, _, errno)| *errno)) {
             self.note_exhaustion(door);
+            self.countless |= self.phase >= Phase::Forcing && self.descriptors == 0;
             return Some(errno);
         }
         if self.scarcity.failure_rate > 0 && self.random.one_in(4 * self.scarcity.failure_rate) {
@@ -182,6 +184,9 @@ impl Network {
 
     /// The server closes a listening socket: what a kernel does with those who wait in its queue.
     fn close_door(&mut self, door: usize) {
+        if self.doors[door].registered && !self.dropping {
+            self.blame(usize::MAX, "a listener closed while the poll knows it");
+        }
         let it = &mut self.doors[door];
         it.closed = true;
         let (owned, left) = (it.make.owned, std::mem::take(&mut it.backlog));

@@ -34,6 +34,8 @@ pub(super) struct Network {
     /// Clients that did not get in for some other reason than the end, and those refused.
     pub(super) accept_errors: u64,
     pub(super) refused: u64,
+    /// There was a queue that nobody could count.
+    pub(super) countless: bool,
     /// The last call of accept was one of those.
     pub(super) wanting: bool,
     /// Connections without an account by address, and how many each may take.
@@ -84,6 +86,7 @@ impl Network {
             exhausted: 0,
             accept_errors: 0,
             refused: 0,
+            countless: false,
             wanting: false,
             shares: HashMap::new(),
             most_per_ip: plan.config.max_per_ip,

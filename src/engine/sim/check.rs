@@ -51,6 +51,9 @@ impl Host {
         hold(report.cause.is_some() == (phase > Phase::Running), || {
             format!("{phase} with the cause {:?}", report.cause)
         })?;
+        hold(phase >= self.asked || self.is_due(), || {
+            format!("{phase}, {} was asked for, and it sleeps", self.asked)
+        })?;
         if self.ended {
             let open = report.connections.accepted - report.connections.closed();
             hold(engine.open() as u64 == open, || "a slot outlived its turn".to_owned())?;

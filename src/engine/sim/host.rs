@@ -41,6 +41,8 @@ pub(super) struct Host {
     /// When the stop was asked for first, and when it was last asked to be forced.
     pub(super) requested: Option<u64>,
     pub(super) forced: Option<u64>,
+    /// The phase that was asked for through the handle.
+    pub(super) asked: Phase,
     /// Turns ended since the engine was to be in its last phase.
     pub(super) overtime: u64,
     /// Turns in a row that were called for and moved nothing.
@@ -80,6 +82,7 @@ impl Host {
             was_away: false,
             requested: None,
             forced: None,
+            asked: Phase::Running,
             overtime: 0,
             idle_turns: 0,
             taken: 0,
@@ -258,8 +261,14 @@ impl Host {
             match act {
                 Act::Shutdown => driver.shut_down(Cause::Requested, &self.network, now),
                 Act::Force => driver.force(Cause::Requested, &self.network, now),
-                Act::AskShutdown => self.handle.shutdown(),
-                Act::AskForce => self.handle.force(),
+                Act::AskShutdown => {
+                    self.handle.shutdown();
+                    self.asked = self.asked.max(Phase::LameDuck);
+                }
+                Act::AskForce => {
+                    self.handle.force();
+                    self.asked = Phase::Forcing;
+                }
                 Act::Disown => {
                     driver.acceptor.disown();
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);

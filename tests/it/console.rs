@@ -67,8 +67,9 @@ fn a_cut_is_told_and_exits_with_three() {
 
 #[test]
 fn strict_accepts_nothing_below_complete() {
-    for (args, code) in [(&["--report", "-", "--strict"][..], 3), (&["--report", "-"], 0)] {
-        let mut server = Server::start(args);
+    let patient = ["--report", "-", "--linger", "30s", "--shutdown-timeout", "1m"];
+    for (strict, code) in [(&["--strict"][..], 3), (&[], 0)] {
+        let mut server = Server::start(&[&patient[..], strict].concat());
         let mut client = server.connect();
         client.echo(b"in time");
         server.process.signal(Signal::TERM);

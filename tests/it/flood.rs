@@ -105,8 +105,8 @@ fn a_flood_delays_others_by_little_and_a_stop_by_its_patience() {
     let floods: Vec<_> = (0..3).map(|_| flood(address)).collect();
     let loaded = measure(Duration::from_secs(2));
     println!("p99 of a round trip: {quiet:?}, {loaded:?} beside floods");
-    // The machine has other work too.
-    assert!(loaded < Duration::from_millis(300), "{quiet:?} {loaded:?}");
+    // The machine has other work too; nobody starves.
+    assert!(loaded < Duration::from_secs(1), "{quiet:?} {loaded:?}");
     server.process.signal(Signal::TERM);
     let received: usize =
         floods.into_iter().map(|flood| flood.thread.join().expect("an end")).sum();

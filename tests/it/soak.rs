@@ -101,7 +101,7 @@ fn everything_at_once_leaves_nothing_behind() {
         println!("{name}: {} times", deed.end());
     }
     println!("p99 {p99:?}, {} MiB flooded, memory grew by {most} bytes at most", flooded >> 20);
-    assert!(p99 < Duration::from_millis(300), "{p99:?}");
+    assert!(p99 < Duration::from_secs(1), "{p99:?}");
     assert!(most < 8 << 20, "{most}");
     wait_for("descriptors back to base", || (descriptors(pid) <= base + KEPT).then_some(()));
     server.process.signal(Signal::USR1);

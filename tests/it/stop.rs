@@ -144,7 +144,7 @@ fn a_peer_that_never_closes_holds_a_stop_for_the_linger_time_only() {
     server.process.signal(Signal::TERM);
     let outcome = server.finish().exits(0);
     assert!(outcome.took >= Duration::from_millis(300), "{:?}", outcome.took);
-    assert!(outcome.took < Duration::from_millis(1500), "{:?}", outcome.took);
+    assert!(outcome.took < Duration::from_secs(5), "{:?}", outcome.took);
     for client in &mut clients {
         assert_eq!(client.receive_to_end(), b"");
     }
@@ -214,14 +214,16 @@ fn one_two_and_three_signals() {
 
 #[test]
 fn a_stopped_process_finds_its_deadlines_past_and_still_delivers_first() {
-    let mut server = Server::start(&["--report", "-", "--shutdown-timeout", "500ms"]);
+    // Time enough to stop the process before it finds the client quiet.
+    let args = ["--report", "-", "--idle-grace", "1500ms", "--shutdown-timeout", "2s"];
+    let mut server = Server::start(&args);
     let mut client = server.connect();
     client.echo(b"hello");
     server.process.signal(Signal::TERM);
     server.process.wait_for_stderr("draining at");
     server.process.signal(Signal::STOP);
     client.send(b"sent while it was stopped");
-    thread::sleep(Duration::from_millis(700));
+    thread::sleep(Duration::from_millis(2200));
     server.process.signal(Signal::CONT);
     assert_eq!(client.receive_to_end(), b"sent while it was stopped");
     server.finish().exits(0);

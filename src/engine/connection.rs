@@ -24,18 +24,15 @@ enum State<P> {
 
 /// A number of 64 bits that asks for no alignment, without which a state would take 24 bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Count([u32; 2]);
+struct Count([u8; 8]);
 
 impl Count {
     fn get(self) -> u64 {
-        let [high, low] = self.0;
-        (u64::from(high) << 32) | u64::from(low)
+        u64::from_ne_bytes(self.0)
     }
 
     fn add(&mut self, more: u64) {
-        let sum = self.get().saturating_add(more);
-        let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(0);
-        self.0 = [half(sum >> 32), half(sum)];
+        self.0 = self.get().saturating_add(more).to_ne_bytes();
     }
 }
 

@@ -52,6 +52,10 @@ impl Observer for Shared {
         let in_stop = network.phase >= Phase::Draining;
         let line = &mut network.lines[at];
         line.closed = Some(closed);
+        let cut = closed.bytes.unsent + closed.bytes.peer_aborted > 0;
+        let aborted = matches!(closed.reason, CloseReason::ResetByPeer | CloseReason::IoError);
+        let arrived = line.duplex.eof_read || line.duplex.unacknowledged() == 0;
+        line.proved = !cut && !aborted && arrived;
         line.unread = line.duplex.arrived - line.duplex.read;
         line.in_stop = in_stop;
     }

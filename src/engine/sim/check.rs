@@ -206,6 +206,10 @@ impl Host {
             format!("accepted is not the sum of closed: {:?}", report.connections)
         })?;
         check_way_in(&network, &report)?;
+        let unproved = network.lines.iter().filter(|line| line.in_stop && !line.proved).count();
+        hold(report.unconfirmed == unproved as u64, || {
+            format!("{} unconfirmed, in truth {unproved}", report.unconfirmed)
+        })?;
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| line.is_open) {
             let wrong = untrue(line, report.grade());
             hold(wrong.is_none(), || {

@@ -62,6 +62,8 @@ pub(super) struct Line {
     pub(super) late: u64,
     /// Bytes that had come when the drain began.
     pub(super) owed_at_stop: Option<u64>,
+    /// When it was accounted for, its peer was known to have everything.
+    pub(super) proved: bool,
     /// Bytes not read when the connection was accounted for.
     pub(super) unread: u64,
     /// In the list of what the poll has to report.
@@ -98,6 +100,7 @@ impl Line {
             fin_at: None,
             late: 0,
             owed_at_stop: None,
+            proved: false,
             unread: 0,
             queued: false,
             broke: None,

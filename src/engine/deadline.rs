@@ -155,6 +155,28 @@ mod tests {
     }
 
     #[test]
+    fn spans_are_a_part_of_the_limit() {
+        let bits = |millis, parts| Limit::new(Some(Duration::from_millis(millis))).span_bits(parts);
+        assert_eq!((bits(200, 8), bits(256, 8), bits(255, 8)), (Some(4), Some(5), Some(4)));
+        assert_eq!((bits(3, 8), bits(0, 8)), (Some(0), Some(0)));
+        assert_eq!(Limit::new(None).span_bits(8), None);
+        let same = |a, b, bits| Tick(a).same_span(Tick(b), bits);
+        assert!(same(8, 15, 3) && same(15, 8, 3) && !same(7, 8, 3) && !same(8, 16, 3));
+        assert!(same(5, 5, 0) && !same(5, 4, 0));
+    }
+
+    #[test]
+    fn time_is_counted_from_the_first_instant() {
+        let start = Instant::now();
+        let mut clock = Clock::new();
+        assert_eq!(clock.elapsed(), Duration::ZERO);
+        for (millis, elapsed) in [(0, 0), (70, 70), (30, 70)] {
+            clock.set(start + Duration::from_millis(millis));
+            assert_eq!(clock.elapsed(), Duration::from_millis(elapsed));
+        }
+    }
+
+    #[test]
     fn ages_survive_the_wrap() {
         let start = Instant::now();
         let mut clock = Clock::new();

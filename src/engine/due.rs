@@ -59,7 +59,7 @@ impl<S: Stream> Engine<S> {
                 !lists.of(lists.unvisited()).is_empty()
                     || (self.stop.is_impatient(now) && !self.hurried)
             }
-            Phase::Forcing => self.table.len() > 0,
+            Phase::Forcing => true,
         };
         due || resumable || self.table.ready_len() > 0 || !lists.of(Place::Closed).is_empty()
     }
@@ -148,10 +148,9 @@ impl<S: Stream> Engine<S> {
 
     pub(super) fn resume(&mut self) {
         for _ in 0..SLICE {
-            if !self.table.has_paused() || self.room() < LEAST_ROOM {
+            if self.room() < LEAST_ROOM || !self.table.resume() {
                 return;
             }
-            self.table.resume();
         }
     }
 

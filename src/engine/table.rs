@@ -282,11 +282,12 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Makes the longest pause end.
-    pub(crate) fn resume(&mut self) {
-        let Some(at) = self.paused.front() else { return };
+    /// Makes the longest pause end. Answers whether there was one.
+    pub(crate) fn resume(&mut self) -> bool {
+        let Some(at) = self.paused.front() else { return false };
         self.unwait(at);
         self.make_ready(at);
+        true
     }
 
     /// Takes a slot off the list of those that wait for work, to be done before its connection

@@ -224,6 +224,27 @@ fn a_pipe_serves_one_stream_after_the_other() {
 }
 
 #[test]
+fn a_stream_that_becomes_a_trickle_is_copied_again() {
+    let mut stage = Stage::<true>::new(&Config::new());
+    let slot = stage.enter(0);
+    stage.play(slot, &[Answer::All; 2], &[]);
+    stage.event(slot, Readiness::READABLE, 0);
+    let mut piped = |count: usize| {
+        let before = stage.look(slot, |actor| actor.fills);
+        // The pipe, its next try, and the read that finds the queue dry.
+        stage.play(slot, &[Answer::Some(count), Answer::Block, Answer::Block], &[]);
+        stage.event(slot, Readiness::READABLE, 0);
+        stage.look(slot, |actor| actor.fills) > before
+    };
+    for _ in 0..20 {
+        assert!(piped(16 << 10), "enough to count as a stream");
+    }
+    let calls: Vec<bool> = (0..20).map(|_| piped((16 << 10) - 1)).collect();
+    assert!(calls.is_sorted_by(|earlier, later| earlier >= later), "{calls:?}");
+    assert!(calls[0] && !calls[8], "{calls:?}");
+}
+
+#[test]
 fn there_are_no_more_pipes_than_the_table_is_worth() {
     let mut stage = Stage::<true>::new(&Config::new());
     stage.engine.reserve(32);

@@ -71,6 +71,8 @@ pub(super) struct Actor<const PIPES: bool> {
     pub(super) is_shut: bool,
     pub(super) is_reset: bool,
     pub(super) calls: usize,
+    /// Calls that took bytes into a pipe.
+    pub(super) fills: usize,
 }
 
 /// What stands at a place of the input.
@@ -132,6 +134,7 @@ impl<const PIPES: bool> Stream for Actor<PIPES> {
 
     fn fill(&mut self, pipe: &mut Vec<u8>, most: usize) -> io::Result<usize> {
         assert!(pipe.is_empty());
+        self.fills += 1;
         *pipe = self.give(most)?;
         Ok(pipe.len())
     }

@@ -294,6 +294,30 @@ mod tests {
     }
 
     #[test]
+    fn a_second_force_changes_no_time() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut stop = Stop::new(LIMITS);
+        assert_eq!(stop.elapsed(start), None);
+        stop.force(Cause::Requested, start);
+        stop.force(Cause::Requested, at(2));
+        stop.finish(at(3));
+        assert_eq!(stop.times().forcing, Duration::from_secs(3));
+        assert_eq!(stop.elapsed(at(5)), Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn phases_and_causes_have_names() {
+        let names: Vec<_> = [Phase::Running, Phase::LameDuck, Phase::Finished]
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(names, ["running", "lame duck", "finished"]);
+        assert_eq!(Cause::Signal(libc::SIGTERM).to_string(), "SIGTERM");
+        assert_eq!(Cause::ListenerFailed("gone".to_owned()).to_string(), "listener failed: gone");
+    }
+
+    #[test]
     fn a_budget_without_end_never_forces() {
         let start = Instant::now();
         let mut stop =

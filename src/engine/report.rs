@@ -240,6 +240,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn reasons_and_grades_have_names() {
+        assert_eq!(CloseReason::ForcedLossy.to_string(), "forced, lossy");
+        assert_eq!(CloseReason::PeerClosed.to_string(), "peer closed");
+        assert_eq!(Grade::Confirmed.to_string(), "confirmed");
+    }
+
+    #[test]
     fn each_grade_implies_the_one_before() {
         let mut report = Report { cause: Some(Cause::Requested), ..Report::default() };
         assert_eq!(report.grade(), Grade::Lossy, "an unknown queue is not a lossless stop");

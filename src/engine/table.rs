@@ -46,7 +46,7 @@ impl<S: Stream> Nodes<Waiting> for Slab<Slot<S>> {
 /// Slots reserved at once; a larger table grows when it gets there.
 const RESERVED: usize = 1 << 20;
 
-/// Pipes of a table at most: each takes two descriptors, and up to 256 KiB of the kernel's.
+/// Pipes of a table at most: each takes two descriptors, and up to 1 MiB of the kernel's.
 const PIPES: usize = 64;
 /// A small table leaves its descriptors to connections.
 const CONNECTIONS_PER_PIPE: usize = 16;
@@ -345,6 +345,15 @@ mod tests {
         assert_eq!(whole(5, newest), newest);
         assert_eq!(whole(1, newest), newest - 4);
         assert_eq!(whole(u32::MAX, newest), (7 << 32) - 1);
+    }
+
+    #[test]
+    fn slots_are_reserved_once() {
+        use crate::engine::quota::Quota;
+        use crate::socket::Socket;
+        let mut table = Table::<Socket>::new(Quota::new(None));
+        table.reserve(1000);
+        assert!((1000..2000).contains(&table.slots.capacity()), "{}", table.slots.capacity());
     }
 
     /// In debug builds mio's sockets carry what it checks its callers by.

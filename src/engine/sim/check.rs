@@ -51,6 +51,9 @@ impl Host {
         hold(report.cause.is_some() == (phase > Phase::Running), || {
             format!("{phase} with the cause {:?}", report.cause)
         })?;
+        if let Some(Cause::ListenerFailed(how)) = &report.cause {
+            hold(how.starts_with("a door: "), || how.clone())?;
+        }
         hold(phase >= self.asked || self.is_due(), || {
             format!("{phase}, {} was asked for, and it sleeps", self.asked)
         })?;

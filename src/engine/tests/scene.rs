@@ -224,6 +224,26 @@ fn a_pipe_serves_one_stream_after_the_other() {
 }
 
 #[test]
+fn some_pipes_are_kept_for_the_next_streams() {
+    let mut stage = Stage::<true>::new(&Config::new());
+    OPENED.set(0);
+    let slots: Vec<u32> = (0..6).map(|_| stage.enter(0)).collect();
+    let first = (6, &STREAM[..], &[Answer::All, Answer::All, Answer::Block][..]);
+    // One full read more, for the idle look in between made the streams a little less so.
+    let second = (8, &STREAM[1..], &[Answer::All, Answer::Block][..]);
+    for (opened, reads, writes) in [first, second] {
+        for slot in &slots {
+            stage.play(*slot, reads, writes);
+            stage.event(*slot, Readiness::READABLE, 0);
+        }
+        assert_eq!(OPENED.get(), opened);
+        for slot in &slots {
+            stage.event(*slot, Readiness::WRITABLE, 0);
+        }
+    }
+}
+
+#[test]
 fn a_stream_that_becomes_a_trickle_is_copied_again() {
     let mut stage = Stage::<true>::new(&Config::new());
     let slot = stage.enter(0);

@@ -223,3 +223,6 @@ pub(crate) fn system_backlog() -> u32 {
         .and_then(|text| text.trim().parse().ok())
         .unwrap_or(libc::SOMAXCONN.unsigned_abs())
 }
+
+#[cfg(test)]
+mod tests;

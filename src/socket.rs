@@ -87,3 +87,10 @@ impl Stream for Socket {
         diagnosis::unacknowledged(&self.0)
     }
 }
+
+#[cfg(test)]
+impl std::os::fd::AsFd for Socket {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

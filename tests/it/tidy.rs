@@ -115,7 +115,12 @@ impl Source {
 
     /// The code without its tests at the end.
     fn code(&self) -> &str {
-        self.text.split("#[cfg(test)]").next().unwrap_or_default()
+        let mut marks = self.text.match_indices("#[cfg(test)]");
+        let begins = |at: usize| {
+            let mut lines = self.text[at..].lines().map(str::trim_start);
+            lines.find(|line| !line.starts_with("#[")).is_some_and(|line| line == "mod tests {")
+        };
+        marks.find(|(at, _)| begins(*at)).map_or(&self.text, |(at, _)| &self.text[..at])
     }
 }
 
@@ -252,6 +257,21 @@ fn the_program_uses_the_public_face_only() {
         strange.map(|name| format!("{}: uses {name}", source.path.display())).collect::<Vec<_>>()
     });
     none(complaints.collect());
+}
+
+/// All slots are gone through when a server joins or leaves a poll, and in no turn.
+#[test]
+fn no_turn_scans_the_slots() {
+    let all = sources(&["src"]);
+    let users = |what: &str| -> Vec<String> {
+        let users = all.iter().filter(|source| !source.is_test() && source.code().contains(what));
+        users.map(Source::module).collect::<BTreeSet<_>>().into_iter().collect()
+    };
+    assert_eq!(users("slots.iter"), ["engine::table"]);
+    assert_eq!(users(".for_each_stream("), ["driver", "engine"]);
+    assert_eq!(users(".slots()"), ["engine", "pieces", "server::registration"]);
+    let table = all.iter().find(|source| source.module() == "engine::table").expect("the table");
+    assert_eq!(table.code().matches("slots.iter").count(), 2, "slots() and for_each_stream()");
 }
 
 #[test]

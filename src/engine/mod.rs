@@ -29,7 +29,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use self::deadline::Clock;
-use self::echo::{Flow, LEAST_ROOM, Place};
+use self::echo::{Flow, LEAST_ROOM};
 use self::observer::Observer;
 use self::phase::{Cause, Phase, Stop, StopLimits};
 use self::quota::Quota;
@@ -254,18 +254,16 @@ impl<S: Stream> Engine<S> {
         let Some((connection, mut work)) = self.table.work(at, lent) else { return };
         let before = connection.active();
         let flow = connection.pump(ready, probe, &mut work);
-        let (active, place) = (connection.active(), connection.place());
+        let active = connection.active();
         match flow {
             Flow::Wait => {}
             Flow::Again => self.table.make_ready(at),
             Flow::Pause => self.table.pause(at),
             Flow::Close(reason) => return self.close(at, reason),
         }
-        let aging = self.table.lists().aging();
-        let moved = active != before;
-        let out_of_order = place != aging || !before.same_span(active, self.settings.span_bits);
-        if moved && out_of_order && place != Place::Lingering {
-            self.table.put(at, aging);
+        // After our FIN nothing counts as a sign of life.
+        if !before.same_span(active, self.settings.span_bits) {
+            self.table.put(at, self.table.lists().aging());
         }
         if self.stop.phase() == Phase::Draining {
             self.settle(at);

@@ -54,6 +54,7 @@ impl Host {
         if let Some(Cause::ListenerFailed(how)) = &report.cause {
             hold(how.starts_with("a door: "), || how.clone())?;
         }
+        hold(!network.bereft || phase > Phase::Running, || "serves on without".to_owned())?;
         hold(phase >= self.asked || self.is_due(), || {
             format!("{phase}, {} was asked for, and it sleeps", self.asked)
         })?;

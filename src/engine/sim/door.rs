@@ -137,6 +137,7 @@ impl Network {
         let now = self.now;
         if let Some((_, errno)) = self.doors[door].make.dies.filter(|(at, _)| *at <= now) {
             self.countless = true;
+            self.bereft = true;
             return Some(errno);
         }
         // The kernel takes the descriptor first, and so says this of an empty queue too.

@@ -34,6 +34,8 @@ pub(super) struct Network {
     /// Clients that did not get in for some other reason than the end, and those refused.
     pub(super) accept_errors: u64,
     pub(super) refused: u64,
+    /// A listener was found dead.
+    pub(super) bereft: bool,
     /// There was a queue that nobody could count.
     pub(super) countless: bool,
     /// The last call of accept was one of those.
@@ -86,6 +88,7 @@ impl Network {
             exhausted: 0,
             accept_errors: 0,
             refused: 0,
+            bereft: false,
             countless: false,
             wanting: false,
             shares: HashMap::new(),

@@ -47,6 +47,22 @@ fn an_idle_timeout_far_below_the_grace_is_kept() {
 }
 
 #[test]
+fn the_order_of_last_bytes_is_kept_by_spans() {
+    let config = Config::new().idle_timeout(Duration::from_millis(512));
+    let mut stage = Stage::<false>::new(&config);
+    let (first, second) = (stage.enter(0), stage.enter(0));
+    let front = |stage: &Stage<false>| {
+        let lists = stage.engine.table.lists();
+        lists.of(lists.aging()).front()
+    };
+    for (slot, millis, oldest) in [(second, 2, first), (first, 14, first), (first, 16, second)] {
+        stage.play(slot, &[Answer::Some(1)], &[]);
+        stage.event(slot, Readiness::READABLE, millis);
+        assert_eq!(front(&stage), Some(oldest), "{millis} ms");
+    }
+}
+
+#[test]
 fn a_reset_that_a_pipe_meets_is_no_end() {
     let mut stage = Stage::<true>::new(&Config::new());
     let slot = stage.enter(0);

@@ -143,7 +143,7 @@ impl<Q: Queue> Driver<Q> {
         let asked = match self.requests.get() {
             Request::Nothing => false,
             Request::Shutdown => phase == Phase::Running,
-            Request::Force => phase < Phase::Forcing,
+            Request::Force => phase < Phase::Finished,
         };
         if asked {
             return Some(now);

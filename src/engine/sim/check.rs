@@ -58,6 +58,9 @@ impl Host {
         hold(phase >= self.asked || self.is_due(), || {
             format!("{phase}, {} was asked for, and it sleeps", self.asked)
         })?;
+        let over = phase >= Phase::Draining && phase < Phase::Finished;
+        let empty = engine.open() == 0 && network.doors.iter().all(|door| door.closed);
+        hold(!(over && empty) || self.is_due(), || "sleeps, and nothing is left".to_owned())?;
         if self.ended {
             let open = report.connections.accepted - report.connections.closed();
             hold(engine.open() as u64 == open, || "a slot outlived its turn".to_owned())?;

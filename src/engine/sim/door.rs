@@ -200,6 +200,23 @@ impl Network {
         }
     }
 
+    /// A socket is off the poll; that it is may be told as an error, but not of the first one.
+    fn depart(&mut self) -> io::Result<()> {
+        self.departed += 1;
+        if self.departed > 1 && self.random.one_in(4) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        Ok(())
+    }
+
+    /// Sees whether a server that left its poll left something there.
+    pub(super) fn note_departure(&mut self) {
+        let doors = self.doors.iter().any(|door| door.registered && !door.closed);
+        if doors || self.lines.iter().any(|line| line.on_poll && !line.duplex.dropped) {
+            self.blame(usize::MAX, "left something on the poll");
+        }
+    }
+
     /// A client that was accepted and not taken in is let go.
     pub(super) fn let_go(&mut self, at: usize) {
         let line = &self.lines[at];
@@ -218,6 +235,10 @@ impl Network {
             }
         };
     }
+}
+
+fn check_poll(own: &Shared, poll: &Shared) -> io::Result<()> {
+    if own.is(poll) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 /// The server's hold of a listening socket.
@@ -263,11 +284,12 @@ impl Queue for Tap {
         Ok(())
     }
 
-    fn deregister(&mut self, network: &Shared) -> io::Result<()> {
-        let mut network = network.lock();
+    fn deregister(&mut self, poll: &Shared) -> io::Result<()> {
+        check_poll(&self.network, poll)?;
+        let mut network = self.network.lock();
         let door = &mut network.doors[self.door];
         (door.registered, door.edge) = (false, false);
-        Ok(())
+        network.depart()
     }
 
     fn register_stream(stream: &mut End, network: &Shared, token: Token) -> io::Result<()> {
@@ -282,8 +304,10 @@ impl Queue for Tap {
     }
 
     fn deregister_stream(stream: &mut End, network: &Shared) -> io::Result<()> {
-        network.lock().lines[stream.at()].on_poll = false;
-        Ok(())
+        check_poll(stream.network(), network)?;
+        let mut network = network.lock();
+        network.lines[stream.at()].on_poll = false;
+        network.depart()
     }
 }
 

@@ -16,6 +16,10 @@ impl End {
         Self { network: network.clone(), at }
     }
 
+    pub(super) fn network(&self) -> &Shared {
+        &self.network
+    }
+
     pub(super) fn at(&self) -> usize {
         self.at
     }

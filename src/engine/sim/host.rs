@@ -279,7 +279,15 @@ impl Host {
                 }
                 Act::Leave => {
                     self.was_away = true;
+                    let stranger = Network::new(Random::new(0), &self.plan, false);
+                    let mistaken = driver.deregister(&Shared::new(stranger)).is_ok();
+                    self.network.lock().departed = 0;
                     driver.deregister(&self.network).unwrap();
+                    let mut network = self.network.lock();
+                    network.note_departure();
+                    if mistaken && network.departed > 0 || driver.tokens().is_some() {
+                        network.blame(usize::MAX, "left the wrong poll, or none");
+                    }
                 }
                 Act::Return => {
                     let tokens =
@@ -315,10 +323,16 @@ impl Host {
         let mut network = self.network.lock();
         network.epoch += 1;
         network.may_free = true;
+        let before = (network.bytes_read + network.bytes_written, network.closed_count);
         drop(network);
         driver.end_turn(&self.network, now);
         self.ended_turns += 1;
         let mut network = self.network.lock();
+        let after = (network.bytes_read + network.bytes_written, network.closed_count);
+        let away = driver.tokens().is_none() && driver.engine.phase() < Phase::Forcing;
+        if away && before != after {
+            network.blame(usize::MAX, "serves without a poll");
+        }
         network.may_free = false;
         if driver.engine.phase() == Phase::Draining {
             network.visited_at = network.visited_at.or(Some(network.now));

@@ -48,6 +48,11 @@ impl Shared {
         Self(Arc::new(Mutex::new(network)))
     }
 
+    /// Whether both are of the same poll.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Network> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

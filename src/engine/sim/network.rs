@@ -34,6 +34,8 @@ pub(super) struct Network {
     /// Clients that did not get in for some other reason than the end, and those refused.
     pub(super) accept_errors: u64,
     pub(super) refused: u64,
+    /// Sockets taken off the poll by the departure under way.
+    pub(super) departed: u64,
     /// A listener was found dead.
     pub(super) bereft: bool,
     /// There was a queue that nobody could count.
@@ -88,6 +90,7 @@ impl Network {
             exhausted: 0,
             accept_errors: 0,
             refused: 0,
+            departed: 0,
             bereft: false,
             countless: false,
             wanting: false,

@@ -93,6 +93,29 @@ fn a_pause_ends_when_an_event_leaves_work() {
 }
 
 #[test]
+fn all_pauses_end_once_there_is_just_room() {
+    let config = Config::new().max_held(READ_BUFFER + (16 << 10));
+    let mut stage = Stage::<false>::new(&config);
+    stage.enter_stuck();
+    let brief = stage.enter(0);
+    let paused = [stage.enter(0), stage.enter(0)];
+    stage.play(brief, &[Answer::Some(1)], &[Answer::Block]);
+    stage.event(brief, Readiness::READABLE, 0);
+    for slot in paused {
+        stage.play(slot, &[Answer::Some(7)], &[]);
+        stage.event(slot, Readiness::READABLE, 0);
+        assert!(stage.is_paused(slot) && !stage.is_due(0));
+    }
+    stage.event(brief, Readiness::WRITABLE, 0);
+    assert!(stage.is_due(0));
+    stage.end_turn(0);
+    for slot in paused {
+        assert_eq!(stage.look(slot, |actor| actor.taken.len()), 7);
+    }
+    assert!(!stage.is_due(0));
+}
+
+#[test]
 fn with_little_room_nothing_is_read() {
     let config = Config::new().max_held(READ_BUFFER + 3);
     let mut stage = Stage::<false>::new(&config);

@@ -28,8 +28,6 @@ pub(crate) struct Listener {
     address: Option<SocketAddr>,
     /// TCP_NODELAY must be set on each socket, because the listener does not pass it on.
     set_nodelay: bool,
-    /// A Unix socket whose gate is shut.
-    refusing: bool,
 }
 
 impl Listener {
@@ -75,7 +73,7 @@ impl Listener {
     }
 
     fn new(tap: Tap, name: String, address: Option<SocketAddr>, set_nodelay: bool) -> Self {
-        Self { tap, name, address, set_nodelay, refusing: false }
+        Self { tap, name, address, set_nodelay }
     }
 
     /// What it listens on; `None` for a Unix socket.
@@ -101,31 +99,19 @@ impl Queue for Listener {
                 listener.accept().map(|(stream, _)| (TcpStream::from(OwnedFd::from(stream)), None))
             }
         };
-        match accepted {
-            Ok((stream, peer)) => {
-                if self.set_nodelay
-                    && let Err(error) = stream.set_nodelay(true)
-                {
-                    log::debug!("set TCP_NODELAY: {error}");
-                }
-                Ok((Socket::new(stream), peer))
-            }
-            // What accept answers once the queue of a listener that refuses connects is empty.
-            Err(error) if self.refusing && error.raw_os_error() == Some(libc::EINVAL) => {
-                Err(io::ErrorKind::WouldBlock.into())
-            }
-            Err(error) => Err(error),
+        let (stream, peer) = accepted?;
+        if self.set_nodelay
+            && let Err(error) = stream.set_nodelay(true)
+        {
+            log::debug!("set TCP_NODELAY: {error}");
         }
+        Ok((Socket::new(stream), peer))
     }
 
     fn shut_gate(&mut self) {
         let shut = match &self.tap {
             Tap::Tcp(listener) => gate::refuse_handshakes(&SockRef::from(listener), self.address),
-            Tap::Unix(listener) => {
-                let shut = gate::refuse_connects(&SockRef::from(listener));
-                self.refusing = shut.is_ok();
-                shut
-            }
+            Tap::Unix(listener) => gate::refuse_connects(&SockRef::from(listener)),
         };
         if let Err(error) = shut {
             log::debug!("keep new clients out of the queue of {}: {error}", self.name);

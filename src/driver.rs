@@ -117,10 +117,17 @@ impl<Q: Queue> Driver<Q> {
             Request::Force => self.force(Cause::Requested, poll, now),
         }
         self.engine.advance(now);
-        if self.is_away() {
-            self.engine.reap();
-            return;
+        let freed = if self.is_away() { self.engine.reap() } else { self.serve(poll, now) };
+        if freed > 0 {
+            self.acceptor.on_freed();
         }
+        if self.acceptor.is_closed() {
+            self.engine.finish(now);
+        }
+    }
+
+    /// New clients, and everything that is due. Answers how many slots came free.
+    fn serve(&mut self, poll: &Q::Poll, now: Instant) -> usize {
         if self.engine.phase() < Phase::Draining
             && let Some(tokens) = self.tokens
             && let Some(how) = self.acceptor.accept(&mut self.engine, poll, tokens, now)
@@ -128,12 +135,7 @@ impl<Q: Queue> Driver<Q> {
             self.engine.request(Cause::ListenerFailed(how), now);
         }
         self.close_listeners(poll, now);
-        if self.engine.end_turn(now) > 0 {
-            self.acceptor.on_freed();
-        }
-        if self.acceptor.is_closed() {
-            self.engine.finish(now);
-        }
+        self.engine.end_turn(now)
     }
 
     /// When to end a turn without an event; in the past: now.

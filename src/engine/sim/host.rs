@@ -334,7 +334,7 @@ impl Host {
             network.blame(usize::MAX, "serves without a poll");
         }
         network.may_free = false;
-        if driver.engine.phase() == Phase::Draining {
+        if driver.engine.phase() == Phase::Draining && !away {
             network.visited_at = network.visited_at.or(Some(network.now));
         }
         drop(network);

@@ -46,6 +46,28 @@ fn deregistering_from_another_poll_is_an_error_and_changes_nothing() {
 }
 
 #[test]
+fn who_waits_for_a_slot_gets_the_one_that_came_free_while_the_server_was_away() {
+    let mut host = Host::of(Config::new().max_connections(1));
+    let mut first = host.connect();
+    host.echo(&mut first, b"has the only slot");
+    let mut second = host.connect();
+    second.send(b"waits for it");
+    // Until the queue was looked into: full.
+    host.turn(Duration::from_secs(1));
+    let registry = host.poll.registry().try_clone().unwrap();
+    drop(first);
+    host.until("the close", |host| {
+        host.wait(Duration::from_millis(10));
+        host.dispatch();
+        (host.guest().stats().closed == 1).then_some(())
+    });
+    host.guest().deregister(&registry).unwrap();
+    host.end_turn();
+    host.guest().register(&registry, RANGE).unwrap();
+    host.receive(&mut second, b"waits for it");
+}
+
+#[test]
 fn open_connections_move_to_another_poll_and_lose_nothing() {
     let mut host = Host::of(quick());
     let mut early = host.connect();

@@ -37,7 +37,7 @@ struct Client {
 }
 
 #[test]
-#[ignore = "a server to see other tests fail"]
+#[ignore = "no test but a server: NETGRACE_NAIVE=drop cargo test --test it runs it"]
 fn serve() {
     let Some(port_file) = env::var_os(PORT_FILE) else { return };
     let hoards = env::var_os("NETGRACE_NAIVE").is_some_and(|kind| kind == "hoard");

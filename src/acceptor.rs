@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::Phase;
+use crate::engine::report::HalfOpen;
 use crate::intake::{Accepted, Intake, Queue};
 use crate::token::TokenRange;
 
@@ -195,6 +196,8 @@ impl<Q: Queue> Acceptor<Q> {
     ) {
         if !self.closing {
             engine.report_mut().connections.backlog_left = (!self.bereft).then_some(0);
+            engine.report_mut().connections.half_open = Some(HalfOpen::default());
+            engine.report_mut().gated = Some(true);
             for listener in self.listeners.iter_mut().flatten() {
                 if listener.is_owned() {
                     listener.queue.shut_gate();

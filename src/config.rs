@@ -76,6 +76,7 @@ pub struct Config {
     pub(crate) drain: Drain,
     pub(crate) idle_grace: Duration,
     pub(crate) linger: Duration,
+    pub(crate) handshake_grace: Duration,
     pub(crate) lame_duck: Duration,
     pub(crate) nodelay: bool,
     pub(crate) recv_buffer: Option<usize>,
@@ -105,6 +106,7 @@ impl Default for Config {
             drain: Drain::Idle,
             idle_grace: Duration::from_millis(200),
             linger: Duration::from_secs(1),
+            handshake_grace: Duration::from_millis(1500),
             lame_duck: Duration::ZERO,
             nodelay: true,
             recv_buffer: None,
@@ -193,6 +195,15 @@ impl Config {
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
+        self
+    }
+
+    /// How long a stop waits at most for half-open handshakes to complete before it closes its
+    /// listeners. Zero: not at all. Default: 1500 ms, longer than the first repetition of a
+    /// SYN-ACK.
+    #[must_use]
+    pub fn handshake_grace(mut self, grace: Duration) -> Self {
+        self.handshake_grace = grace;
         self
     }
 

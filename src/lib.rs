@@ -178,8 +178,9 @@
 //! token                  TokenRange, Readiness
 //! engine                 everything that decides: no sockets, no clock, no registry
 //!   deadline list          points in time, lists through slots
-//!   stream pipe buffer     what it asks of a stream, its pipes, bytes held for a peer
 //!   phase report           the stop and the account of it
+//!   status stream          what the kernel says of a connection, what is asked of a stream
+//!   pipe buffer            its pipes, bytes held for a peer
 //!   observer quota         what a host can watch, connections by address
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections and the one door out, what they are judged by
@@ -226,7 +227,9 @@ mod turn;
 pub use config::{Config, Drain};
 pub use engine::observer::{Closed, Observer};
 pub use engine::phase::{Cause, Phase, PhaseTimes};
-pub use engine::report::{ByteCounts, CloseReason, ConnectionCounts, Grade, Report, Stats};
+pub use engine::report::{
+    ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, Stats,
+};
 pub use error::{Error, ErrorKind};
 pub use event_loop::EventLoop;
 pub use handle::ShutdownHandle;

@@ -53,8 +53,15 @@ fn object(report: &Report, strict: bool) -> Value {
             "io_error": connections.io_error,
             "forced_clean": connections.forced_clean,
             "forced_lossy": connections.forced_lossy,
+            "half_open": connections.half_open.map(|handshakes| json!({
+                "seen": handshakes.seen,
+                "completed": handshakes.completed,
+                "stale": handshakes.stale,
+                "left": handshakes.left,
+            })),
             "backlog_left": connections.backlog_left,
         },
+        "gated": report.gated,
         "bytes": {
             "read": bytes.read,
             "written": bytes.written,
@@ -218,8 +225,9 @@ mod tests {
             "connections": {
                 "accepted": 3, "open_at_stop": 2, "swept": 0, "drained": 1, "peer_closed": 1,
                 "reset_by_peer": 0, "idle_timeout": 0, "io_error": 0, "forced_clean": 0,
-                "forced_lossy": 1, "backlog_left": null,
+                "forced_lossy": 1, "half_open": null, "backlog_left": null,
             },
+            "gated": null,
             "bytes": {"read": 10, "written": 7, "late": 0, "unsent": 3, "peer_aborted": 0},
         });
         assert_eq!(object, expected);

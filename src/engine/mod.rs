@@ -18,6 +18,7 @@ pub(crate) mod report;
 mod settings;
 #[cfg(test)]
 mod sim;
+pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]

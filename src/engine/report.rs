@@ -92,9 +92,28 @@ pub struct ConnectionCounts {
     pub forced_clean: u64,
     /// Ended as [`CloseReason::ForcedLossy`].
     pub forced_lossy: u64,
+    /// The half-open handshakes that the stop found; `None` while the queues are open, or where
+    /// the number cannot be known.
+    pub half_open: Option<HalfOpen>,
     /// Clients that were waiting in the accept queue and could not be served; `None` while the
     /// queue is open or where the number cannot be known.
     pub backlog_left: Option<u64>,
+}
+
+/// What became of the handshakes that were half open when a stop began to drain: a SYN was
+/// answered, the final ACK had not arrived. `seen = completed + stale + left`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HalfOpen {
+    /// How many there were.
+    pub seen: u64,
+    /// Completed in time, or given up by the kernel.
+    pub completed: u64,
+    /// At the end of the wait at least two SYN-ACKs of ours had remained unanswered: nobody who
+    /// hears this host is behind them.
+    pub stale: u64,
+    /// Still under way when the listener was closed: these clients were reset.
+    pub left: u64,
 }
 
 impl ConnectionCounts {
@@ -171,6 +190,9 @@ pub struct Report {
     pub connections: ConnectionCounts,
     /// The bytes.
     pub bytes: ByteCounts,
+    /// Whether the stop kept new handshakes out of every queue that is the server's alone before
+    /// it emptied them; `None` while they are open.
+    pub gated: Option<bool>,
     /// Connections of the stop that saw neither the peer's end nor its acknowledgement.
     pub(crate) unconfirmed: u64,
 }
@@ -179,9 +201,17 @@ impl Report {
     /// What the stop proved.
     #[must_use]
     pub fn grade(&self) -> Grade {
-        if self.bytes.unsent > 0 || self.connections.backlog_left != Some(0) {
+        let half_open = self.connections.half_open;
+        let lossy = self.bytes.unsent > 0
+            || self.connections.forced_lossy > 0
+            || self.connections.backlog_left != Some(0)
+            || half_open.is_some_and(|handshakes| handshakes.left > 0);
+        let confirmed = self.unconfirmed == 0
+            && self.gated == Some(true)
+            && half_open.is_some_and(|handshakes| handshakes.stale == 0);
+        if lossy {
             Grade::Lossy
-        } else if self.unconfirmed > 0 {
+        } else if !confirmed {
             Grade::Lossless
         } else if self.bytes.late > 0 {
             Grade::Confirmed
@@ -251,6 +281,9 @@ mod tests {
         let mut report = Report { cause: Some(Cause::Requested), ..Report::default() };
         assert_eq!(report.grade(), Grade::Lossy, "an unknown queue is not a lossless stop");
         report.connections.backlog_left = Some(0);
+        assert_eq!(report.grade(), Grade::Lossless, "an open gate confirms nothing");
+        report.gated = Some(true);
+        report.connections.half_open = Some(HalfOpen::default());
         assert_eq!((report.grade(), report.exit_code(true)), (Grade::Complete, 0));
         report.bytes.late = 1;
         assert_eq!((report.grade(), report.exit_code(true)), (Grade::Confirmed, 3));

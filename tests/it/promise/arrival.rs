@@ -27,8 +27,7 @@ fn stop_amid_handshakes(args: &[&str]) -> (Server, Vec<Peer>, usize) {
     for _ in 0..10 {
         let mut server = Server::start(args);
         let address = server.address();
-        let clients: Vec<_> =
-            (0..100).map(|_| connect_without_acknowledgement(address)).collect();
+        let clients: Vec<_> = (0..100).map(|_| connect_without_acknowledgement(address)).collect();
         server.process.signal(Signal::TERM);
         let half_open = kernel::count(address.port(), State::HalfOpen);
         if half_open >= 50 {
@@ -59,7 +58,7 @@ fn the_report_tells_of_half_open_handshakes_and_of_the_gate() {
     assert!(stop.report["gated"].is_boolean(), "{:#}", stop.report);
     // Some may have completed between the count and the dump that the server takes.
     let seen = stop.number("/connections/half_open/seen");
-    assert!(seen >= 1 && seen <= 100, "{half_open} were: {:#}", stop.report);
+    assert!((1..=100).contains(&seen), "{half_open} were: {:#}", stop.report);
     assert_eq!(stop.number("/connections/half_open/completed"), seen);
     assert_eq!(stop.number("/connections/half_open/stale"), 0);
     assert_eq!(stop.number("/connections/half_open/left"), 0);
@@ -115,7 +114,8 @@ fn clients_that_connect_and_then_send_are_not_reset() {
     let (server, clients, _) = stop_amid_handshakes(&["--report", "-", "--drain", "peer"]);
     let served = clients.into_iter().map(|mut client| {
         client.hand_over(1);
-        client.stream().shutdown(Shutdown::Write).expect("an end");
+        // It fails where the connection is reset already, which shows in what the client sees.
+        let _ = client.stream().shutdown(Shutdown::Write);
         client.read_to_end(Pace::FAST).0
     });
     let served = served.collect();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::promise::client::{Buffers, End, Pace, Peer, all};
+use crate::promise::client::{Buffers, End, Pace, Peer, Seen, all};
 use crate::promise::kernel;
 use crate::promise::law::Stop;
 use crate::support::{Server, wait_for};
@@ -49,17 +49,30 @@ fn hand_over_to_a_stopped(server: &mut Server) -> Vec<Peer> {
 }
 
 #[track_caller]
-fn read_all(clients: Vec<Peer>) -> Vec<crate::promise::client::Seen> {
+fn read_all(clients: Vec<Peer>) -> Vec<Seen> {
     all(clients.into_iter().map(|client| client.read_beside(Pace::FAST)).collect())
 }
 
 /// Row 10, by a signal that forces in the same instant.
 #[test]
 fn a_force_looks_before_it_cuts() {
-    for _ in 0..5 {
+    for _ in 0..3 {
         let mut server = Server::start(&["--report", "-"]);
         let clients = hand_over_to_a_stopped(&mut server);
         server.process.signal(Signal::QUIT);
+        server.process.signal(Signal::CONT);
+        let clients = read_all(clients);
+        Stop::of(server, clients).keeps();
+    }
+}
+
+/// Row 10, by a budget that is over as soon as it begins.
+#[test]
+fn a_budget_of_nothing_begins_with_a_look() {
+    for _ in 0..3 {
+        let mut server = Server::start(&["--report", "-", "--shutdown-timeout", "1us"]);
+        let clients = hand_over_to_a_stopped(&mut server);
+        server.process.signal(Signal::TERM);
         server.process.signal(Signal::CONT);
         let clients = read_all(clients);
         Stop::of(server, clients).keeps();

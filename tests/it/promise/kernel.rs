@@ -5,8 +5,9 @@ use std::fs;
 /// As `/proc/net/tcp` numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    Established = 1,
     HalfOpen = 3,
+    /// Its FIN is acknowledged.
+    FinWait2 = 5,
 }
 
 /// A TCP socket.

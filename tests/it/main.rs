@@ -47,6 +47,8 @@ mod liar;
 mod library;
 #[cfg(feature = "cli")]
 mod naive;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod promise;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

@@ -84,11 +84,7 @@ impl<S: Stream> Engine<S> {
 
     fn expire(&mut self, at: u32, limit: Limit) {
         let Some(connection) = self.table.get(at) else { return };
-        let pending = connection.owed() > 0;
-        if connection.is_paused() {
-            // We do not read from it: that is no silence of the peer's.
-            return self.keep(at);
-        }
+        let (pending, paused) = (connection.owed() > 0, connection.is_paused());
         match self.table.status(at) {
             Status::Alive(transport) if pending || transport.unacknowledged > 0 => {
                 let stands_still = |timing: Timing| {
@@ -102,6 +98,8 @@ impl<S: Stream> Engine<S> {
                 }
             }
             Status::Unknown if pending => self.close(at, CloseReason::IdleTimeout, Proof::Reset),
+            // We do not read from it: that is no silence of the peer's.
+            Status::Alive(_) | Status::Unknown if paused => self.keep(at),
             Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
                 self.say_goodbye(at, CloseReason::IdleTimeout);
             }

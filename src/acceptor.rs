@@ -197,16 +197,17 @@ impl<Q: Queue> Acceptor<Q> {
         if !self.closing {
             engine.report_mut().connections.backlog_left = (!self.bereft).then_some(0);
             engine.report_mut().connections.half_open = Some(HalfOpen::default());
-            engine.report_mut().gated = Some(true);
+            let mut gated = true;
             for listener in self.listeners.iter_mut().flatten() {
                 if listener.is_owned() {
-                    listener.queue.shut_gate();
+                    gated &= listener.queue.shut_gate();
                     listener.proceed();
                 }
                 if tokens.is_some() {
                     deregister(listener, poll);
                 }
             }
+            engine.report_mut().gated = Some(gated);
             self.closing = true;
         }
         let tokens = tokens.unwrap_or(TokenRange::new(0, 0));

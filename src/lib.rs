@@ -185,6 +185,7 @@
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections and the one door out, what they are judged by
 //!   due                    what is to be done without an event, in slices
+//! pair                   connections known by their addresses alone
 //! diagnosis pipe socket  what the kernel says, splice, a connection's socket as a stream
 //! gate                   what keeps new handshakes out of a queue
 //! intake                 the failures of accept, when a queue is worth a look
@@ -213,6 +214,7 @@ mod intake;
 mod listener;
 #[cfg(feature = "bench")]
 pub mod load;
+mod pair;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod pieces;

@@ -9,9 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::diagnosis::Kernel;
 use crate::error::{Error, ErrorKind};
 use crate::gate;
 use crate::intake::Queue;
+use crate::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
 use crate::socket::Socket;
 
 #[derive(Debug)]
@@ -108,14 +110,31 @@ impl Queue for Listener {
         Ok((Socket::new(stream), peer))
     }
 
-    fn shut_gate(&mut self) {
+    fn shut_gate(&mut self) -> bool {
         let shut = match &self.tap {
             Tap::Tcp(listener) => gate::refuse_handshakes(&SockRef::from(listener), self.address),
             Tap::Unix(listener) => gate::refuse_connects(&SockRef::from(listener)),
         };
-        if let Err(error) = shut {
+        if let Err(error) = &shut {
             log::debug!("keep new clients out of the queue of {}: {error}", self.name);
         }
+        shut.is_ok()
+    }
+
+    fn visibility(&mut self, _: &mut Kernel) -> Visibility {
+        Visibility::NoHandshakes
+    }
+
+    fn pressure(&mut self) -> Option<Pressure> {
+        None
+    }
+
+    fn dump(&mut self, _: Sought, _: bool, _: &mut Kernel, _: &mut Vec<Pair>) -> Dumped {
+        Dumped::Unknown
+    }
+
+    fn ask(&mut self, _: &mut Kernel, pairs: &mut [Pair]) {
+        pairs.iter_mut().for_each(|pair| pair.standing = Standing::Unknown);
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

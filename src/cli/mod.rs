@@ -14,24 +14,11 @@ mod atomic_file;
 mod bench;
 mod failure;
 mod filter;
-mod handover;
-#[cfg(feature = "systemd")]
-mod inherited;
 mod limits;
-mod listening;
 mod logger;
-#[cfg(feature = "systemd")]
-mod manager;
 mod output;
-mod predecessor;
-mod report;
 mod serve;
-mod serve_args;
-mod service;
-mod settings;
-mod successor;
 mod units;
-mod unix_socket;
 
 use args::{Cli, Command, Page, Shell};
 use failure::Failure;

@@ -1,5 +1,19 @@
 //! `netgrace serve`: binds, runs the loop, and tells how it ended.
 
+pub(crate) mod args;
+pub(crate) mod handover;
+#[cfg(feature = "systemd")]
+mod inherited;
+mod listening;
+#[cfg(feature = "systemd")]
+mod manager;
+mod predecessor;
+pub(crate) mod report;
+mod service;
+pub(crate) mod settings;
+mod successor;
+mod unix_socket;
+
 use std::process::ExitCode;
 
 use log::{info, warn};
@@ -11,15 +25,14 @@ use crate::cli::atomic_file::AtomicFile;
 use crate::cli::failure::Failure;
 use crate::cli::filter::Filter;
 use crate::cli::limits::OpenFiles;
-use crate::cli::listening::{self, Listening, explain};
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output;
-use crate::cli::predecessor::Predecessor;
-use crate::cli::report;
-use crate::cli::serve_args::ServeArgs;
-use crate::cli::service::Service;
-use crate::cli::settings::Settings;
-use crate::cli::successor::Program;
+use crate::cli::serve::args::ServeArgs;
+use crate::cli::serve::listening::{Listening, explain};
+use crate::cli::serve::predecessor::Predecessor;
+use crate::cli::serve::service::Service;
+use crate::cli::serve::settings::Settings;
+use crate::cli::serve::successor::Program;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {

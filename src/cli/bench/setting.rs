@@ -126,13 +126,13 @@ impl Setting {
                 "open files",
                 format!(
                     "{} -> {}, hard {}",
-                    limit(files.before),
-                    limit(files.after),
-                    limit(files.hard)
+                    limit(files.limit.before),
+                    limit(files.limit.soft),
+                    limit(files.limit.hard)
                 ),
             ),
             ("cpus", host.cpus.to_string()),
-            ("somaxconn", or(host.somaxconn, "unknown")),
+            ("somaxconn", or(host.somaxconn.map(u64::from), "unknown")),
         ];
         lines.iter().map(|(name, value)| format!("{name:<18} {value}\n")).collect()
     }

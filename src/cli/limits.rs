@@ -10,8 +10,8 @@ use crate::cli::failure::Failure;
 use crate::cli::units::{self, UnitError};
 
 /// What the process opens for itself besides its listeners once the limit is read: the poll, the
-/// waker, a temporary file, a pipe to move pages.
-const OWN_FILES: u64 = 5;
+/// waker, the report and the file that it replaces, a pipe to move pages.
+const OWN_FILES: u64 = 6;
 
 /// Kept free on top when the number of connections is ours to choose: 128 for the pipes of
 /// streams, 64 for --admin, the rest for the resolver, a debugger, a descriptor that was leaked

@@ -12,6 +12,7 @@ mod admin;
 mod args;
 mod atomic_file;
 mod bench;
+mod destination;
 mod failure;
 mod filter;
 mod limits;
@@ -42,7 +43,7 @@ pub(crate) fn run() -> ExitCode {
 /// Tells why it failed, if it did.
 fn finish(outcome: Result<ExitCode, Failure>) -> ExitCode {
     outcome.unwrap_or_else(|failure| {
-        output::complain(&format!("error: {failure}\n"));
+        output::eprint(&format!("error: {failure}\n"));
         ExitCode::from(failure.exit())
     })
 }
@@ -68,7 +69,7 @@ fn explain(mut error: clap::Error) -> ExitCode {
         error.remove(ContextKind::Suggested);
     }
     let message = error.render().to_string();
-    output::complain(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
+    output::eprint(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
     ExitCode::from(2)
 }
 

@@ -46,6 +46,7 @@ const ORDER: &[&str] = &[
     "cli::address",
     "cli::output",
     "cli::atomic_file",
+    "cli::destination",
     "cli::filter",
     "cli::logger",
     "cli::limits",

@@ -10,6 +10,7 @@ use super::{
     limit::OpenFiles,
     value::{Active, Sizes},
 };
+use crate::cli::destination::is_stdout;
 use crate::cli::{failure::Failure, units::format_duration};
 use netgrace::load::{Close, Plan, Target};
 
@@ -82,7 +83,7 @@ impl Setting {
 
     /// Whether stdout belongs to a machine, so that the report goes to stderr.
     pub(crate) fn is_stdout_taken(&self) -> bool {
-        self.args.ndjson || self.files().any(|path| path.as_os_str() == "-")
+        self.args.ndjson || self.files().any(|path| is_stdout(path))
     }
 
     /// The effective settings and limits, one a line.

@@ -1,4 +1,4 @@
-//! `netgrace serve`: binds, runs the loop, and tells how it ended.
+//! `netgrace serve`: binds, runs the loop, and reports how the stop ended.
 
 pub(crate) mod args;
 pub(crate) mod handover;
@@ -39,7 +39,7 @@ use crate::cli::serve::successor::Program;
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let rust_log = std::env::var_os("RUST_LOG");
     logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
-    // Before everything that takes time: a stop signal that comes while binding is a request.
+    // Before everything that takes time: a stop signal that arrives during a bind is a request.
     let signals = Signals::install().map_err(explain)?;
     if args.dry_run {
         return dry_run(args, first);
@@ -57,8 +57,8 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     event_loop.watch_signals(signals).map_err(explain)?;
     let mut service = Service::new(event_loop, listening, predecessor, program, args.stats);
     if let Some(admin) = admin {
-        let answered = service.answer(admin);
-        answered.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
+        let added = service.add_admin(admin);
+        added.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
     }
     outputs.write_ports(service.listening())?;
     info!(target: TARGET, "ready");
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     Ok(conclude(service.report(), args, &mut outputs))
 }
 
-/// Checks all that can be checked without starting anything.
+/// Checks what can be checked without starting anything, and prints the settings.
 fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
     drop(Server::unbound(settings.config()).map_err(explain)?);

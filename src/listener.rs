@@ -9,11 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::diagnosis::Kernel;
+use crate::diagnosis::{Kernel, pressure};
 use crate::error::{Error, ErrorKind};
 use crate::gate;
 use crate::intake::Queue;
-use crate::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
+use crate::pair::{Dumped, Pair, Pressure, Sought, Visibility};
 use crate::socket::Socket;
 
 #[derive(Debug)]
@@ -121,20 +121,38 @@ impl Queue for Listener {
         shut.is_ok()
     }
 
-    fn visibility(&mut self, _: &mut Kernel) -> Visibility {
-        Visibility::NoHandshakes
+    fn visibility(&mut self, kernel: &mut Kernel) -> Visibility {
+        let (Tap::Tcp(tap), Some(address)) = (&self.tap, self.address) else {
+            return Visibility::NoHandshakes;
+        };
+        let may_share = shares_port(&SockRef::from(tap));
+        match if may_share { kernel.count_listeners(address) } else { Some(1) } {
+            None => Visibility::Hidden,
+            Some(2..) => Visibility::Shared,
+            Some(_) if pressure::cookies_are_forced() => Visibility::Cookies,
+            Some(_) => Visibility::Shown,
+        }
     }
 
     fn pressure(&mut self) -> Option<Pressure> {
-        None
+        pressure::pressure()
     }
 
-    fn dump(&mut self, _: Sought, _: bool, _: &mut Kernel, _: &mut Vec<Pair>) -> Dumped {
-        Dumped::Unknown
+    fn dump(
+        &mut self,
+        sought: Sought,
+        restart: bool,
+        kernel: &mut Kernel,
+        found: &mut Vec<Pair>,
+    ) -> Dumped {
+        match self.address {
+            Some(address) => kernel.dump(sought, restart, address, found),
+            None => Dumped::Wholly,
+        }
     }
 
-    fn ask(&mut self, _: &mut Kernel, pairs: &mut [Pair]) {
-        pairs.iter_mut().for_each(|pair| pair.standing = Standing::Unknown);
+    fn ask(&mut self, kernel: &mut Kernel, pairs: &mut [Pair]) {
+        kernel.ask_pairs(pairs);
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -219,6 +237,11 @@ fn check_adopted(listener: BorrowedFd<'_>, config: &Config) -> io::Result<bool> 
     let socket = SockRef::from(&listener);
     check_listening(&socket)?;
     if config.nodelay { socket.tcp_nodelay() } else { Ok(true) }
+}
+
+/// Returns whether other sockets may listen on the same port (SO_REUSEPORT).
+fn shares_port(socket: &SockRef<'_>) -> bool {
+    socket.reuse_port().unwrap_or(true)
 }
 
 /// The longest accept queue that the system grants.

@@ -21,6 +21,8 @@ pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
 pub(crate) trait Queue {
     type Stream: Stream;
     type Poll;
+    /// The address of a queue.
+    type Endpoint: Clone;
 
     /// What it listens on, for people.
     fn name(&self) -> &str;
@@ -38,11 +40,15 @@ pub(crate) trait Queue {
     /// Returns the kernel's counters, unless they cannot be read.
     fn pressure(&mut self) -> Option<Pressure>;
 
-    /// Begins a dump of the connections on its address, or goes on with the one that was begun,
+    /// Returns what dumps need to know of it, which outlives it; `None` where there is nothing to
+    /// dump.
+    fn endpoint(&self) -> Option<Self::Endpoint>;
+
+    /// Begins a dump of the connections of an endpoint, or goes on with the one that was begun,
     /// and appends what this slice of it found. Only one dump is under way at a time; `restart`
     /// gives up one that is not complete.
     fn dump(
-        &mut self,
+        endpoint: &Self::Endpoint,
         sought: Sought,
         restart: bool,
         kernel: &mut KernelOf<Self>,
@@ -50,7 +56,7 @@ pub(crate) trait Queue {
     ) -> Dumped;
 
     /// Asks the kernel for the standing of connections that a dump found.
-    fn ask(&mut self, kernel: &mut KernelOf<Self>, pairs: &mut [Pair]);
+    fn ask(endpoint: &Self::Endpoint, kernel: &mut KernelOf<Self>, pairs: &mut [Pair]);
 
     fn register(&mut self, poll: &Self::Poll, token: Token) -> io::Result<()>;
 

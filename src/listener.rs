@@ -87,6 +87,7 @@ impl Listener {
 impl Queue for Listener {
     type Stream = Socket;
     type Poll = Registry;
+    type Endpoint = SocketAddr;
 
     fn name(&self) -> &str {
         &self.name
@@ -138,20 +139,21 @@ impl Queue for Listener {
         pressure::pressure()
     }
 
+    fn endpoint(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
     fn dump(
-        &mut self,
+        endpoint: &SocketAddr,
         sought: Sought,
         restart: bool,
         kernel: &mut Kernel,
         found: &mut Vec<Pair>,
     ) -> Dumped {
-        match self.address {
-            Some(address) => kernel.dump(sought, restart, address, found),
-            None => Dumped::Wholly,
-        }
+        kernel.dump(sought, restart, *endpoint, found)
     }
 
-    fn ask(&mut self, kernel: &mut Kernel, pairs: &mut [Pair]) {
+    fn ask(_: &SocketAddr, kernel: &mut Kernel, pairs: &mut [Pair]) {
         kernel.ask_pairs(pairs);
     }
 

@@ -258,6 +258,7 @@ impl Tap {
 impl Queue for Tap {
     type Stream = End;
     type Poll = Shared;
+    type Endpoint = (Shared, usize);
 
     fn name(&self) -> &str {
         "a door"
@@ -284,11 +285,15 @@ impl Queue for Tap {
         Some(Pressure::default())
     }
 
-    fn dump(&mut self, _: Sought, _: bool, (): &mut (), _: &mut Vec<Pair>) -> Dumped {
+    fn endpoint(&self) -> Option<(Shared, usize)> {
+        Some((self.network.clone(), self.door))
+    }
+
+    fn dump(_: &(Shared, usize), _: Sought, _: bool, (): &mut (), _: &mut Vec<Pair>) -> Dumped {
         Dumped::Wholly
     }
 
-    fn ask(&mut self, (): &mut (), pairs: &mut [Pair]) {
+    fn ask(_: &(Shared, usize), (): &mut (), pairs: &mut [Pair]) {
         pairs.iter_mut().for_each(|pair| pair.standing = Standing::Gone);
     }
 

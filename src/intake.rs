@@ -176,6 +176,11 @@ impl<Q: Queue> Intake<Q> {
         self.state = State::Waiting;
     }
 
+    /// Whether a client waits for a slot.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.state == State::Full
+    }
+
     /// There is no slot for the next client.
     pub(crate) fn park(&mut self) {
         self.state = State::Full;

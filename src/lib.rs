@@ -185,9 +185,12 @@
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections and the one door out, what they are judged by
 //!   due                    what is to be done without an event, in slices
+//! pair                   connections known by their addresses alone
 //! diagnosis pipe socket  what the kernel says, splice, a connection's socket as a stream
 //! gate                   what keeps new handshakes out of a queue
 //! intake                 the failures of accept, when a queue is worth a look
+//! handshake orphan       what a stop waits for that has no socket here
+//! pressure               signs of full queues
 //! listener               binding and adopting sockets
 //! acceptor               clients into the engine, the sweep of a stop
 //! handle                 ShutdownHandle
@@ -209,14 +212,18 @@ mod error;
 mod event_loop;
 mod gate;
 mod handle;
+mod handshake;
 mod intake;
 mod listener;
 #[cfg(feature = "bench")]
 pub mod load;
+mod orphan;
+mod pair;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod pieces;
 mod pipe;
+mod pressure;
 mod server;
 #[cfg(feature = "signals")]
 mod signals;

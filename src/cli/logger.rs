@@ -28,11 +28,12 @@ const MESSAGE_BYTES_MAX: usize = 1500;
 /// The target of the program's own lines.
 pub(crate) const TARGET: &str = "netgrace";
 
-/// Whether a line waits for room on stderr: only at the end, when nothing else is delayed.
-static PATIENT: AtomicBool = AtomicBool::new(false);
+/// Whether a line waits for room on stderr: only at the end of the process, when it delays
+/// nothing else.
+static WAITS_FOR_ROOM: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// Set while a line is written: the panic hook keeps quiet then.
+    /// Set while a line is written: the panic hook prints nothing then.
     static WRITING: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -47,42 +48,42 @@ pub(crate) fn install(filter: &Filter) {
         return;
     }
     log::set_max_level(filter.max_level());
-    let loud = panic::take_hook();
+    let default_hook = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         if !WRITING.get() {
-            loud(panic);
+            default_hook(panic);
         }
     }));
-    for line in &filter.refused {
+    for line in &filter.invalid {
         log::warn!(target: TARGET, "{line}");
     }
 }
 
-/// From now on a line waits a little for room on stderr, until one waited in vain: for the last
-/// lines, which say how it ended.
+/// Makes every line wait briefly for room on stderr, until one of them waits in vain: for the last
+/// lines, which report how the stop ended.
 pub(crate) fn wait_for_room() {
-    PATIENT.store(true, Ordering::Relaxed);
+    WAITS_FOR_ROOM.store(true, Ordering::Relaxed);
 }
 
-/// A logger to which lines are offered: it takes them at once or not at all.
+/// A logger that writes a line at once or drops it.
 struct Offered {
     logger: SimpleLogger,
-    /// Lines not taken since the last one that was.
+    /// Lines dropped since the last one that was written.
     dropped: AtomicU64,
 }
 
 impl Offered {
     fn has_room(&self) -> bool {
-        let patient = PATIENT.load(Ordering::Relaxed);
-        let patience = if patient { output::PATIENCE } else { Duration::ZERO };
-        let room = output::is_writable(io::stderr().as_fd(), patience);
+        let waits = WAITS_FOR_ROOM.load(Ordering::Relaxed);
+        let timeout = if waits { output::BRIEFLY } else { Duration::ZERO };
+        let room = output::is_writable(io::stderr().as_fd(), timeout);
         if !room {
-            PATIENT.store(false, Ordering::Relaxed);
+            WAITS_FOR_ROOM.store(false, Ordering::Relaxed);
         }
         room
     }
 
-    /// Whether stderr took the line.
+    /// Returns whether the line was written.
     fn write(&self, metadata: Metadata<'_>, message: fmt::Arguments<'_>) -> bool {
         if !self.has_room() {
             return false;

@@ -1,4 +1,4 @@
-//! The account of a stop, and the counters of a running server, for people and for programs.
+//! The report of a stop, and the counters of a running server, for people and for programs.
 
 use std::time::Duration;
 
@@ -8,13 +8,12 @@ use serde_json::{Value, json};
 
 use crate::cli::units::approximate_duration;
 
-/// The report as one JSON object on one line. What is not known is null.
+/// Returns the report as one JSON object on one line. What is not known is null.
 pub(crate) fn to_json(report: &Report, strict: bool) -> String {
     format!("{}\n", object(report, strict))
 }
 
-/// The same of a server that is still at work, with its phase: what the stop will prove is not
-/// known yet.
+/// Returns the report of a running server, with its phase: the grade of the stop is not known yet.
 pub(crate) fn snapshot(report: &Report, stats: &Stats) -> String {
     let mut object = object(report, false);
     if let Some(object) = object.as_object_mut() {
@@ -72,7 +71,7 @@ fn object(report: &Report, strict: bool) -> Value {
     })
 }
 
-/// The last lines of a stop, the verdict being the last of them.
+/// Returns the last log lines of a stop, the verdict being the last of them.
 pub(crate) fn to_lines(report: &Report, strict: bool) -> Vec<(Level, String)> {
     let level = match report.exit_code(strict) {
         0 => Level::Info,
@@ -82,7 +81,7 @@ pub(crate) fn to_lines(report: &Report, strict: bool) -> Vec<(Level, String)> {
     vec![(Level::Info, connections(report)), (Level::Info, bytes(report)), (level, verdict(report))]
 }
 
-/// The counters on one line; `resident` is the memory in use where that is known.
+/// Returns the counters on one line; `resident` is the memory in use, if it is known.
 pub(crate) fn to_line(stats: &Stats, resident: Option<u64>) -> String {
     let mut line = format!(
         "{}: {} open, {} accepted, {} closed; {} bytes read, {} written, {} held",

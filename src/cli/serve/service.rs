@@ -1,4 +1,5 @@
-//! The server at work: its loop, and what the world around it wants to know and may ask for.
+//! The running server: its loop, and the other event sources of the process: the predecessor, the
+//! successor, the service manager and the admin listener.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -10,15 +11,15 @@ use netgrace::{EventLoop, Phase, Report};
 
 use crate::cli::admin::Admin;
 use crate::cli::admin::page::Facts;
-use crate::cli::handover::Label;
 use crate::cli::limits;
-use crate::cli::listening::Listening;
 use crate::cli::logger::TARGET;
+use crate::cli::serve::handover::Label;
+use crate::cli::serve::listening::Listening;
 #[cfg(feature = "systemd")]
-use crate::cli::manager::Manager;
-use crate::cli::predecessor::Predecessor;
-use crate::cli::report;
-use crate::cli::successor::{Program, Successor};
+use crate::cli::serve::manager::Manager;
+use crate::cli::serve::predecessor::Predecessor;
+use crate::cli::serve::report;
+use crate::cli::serve::successor::{Program, Successor};
 use crate::cli::units::Timeout;
 
 /// The tokens of the program's own sources, above the server's.
@@ -26,7 +27,7 @@ use crate::cli::units::Timeout;
 struct Tokens {
     predecessor: Token,
     successor: Token,
-    /// And all above it.
+    /// The first of those for --admin, which uses all above it.
     admin: Token,
 }
 
@@ -37,7 +38,7 @@ impl Tokens {
     }
 }
 
-/// A line of counters at every interval.
+/// The interval of the log line with the counters.
 #[derive(Debug)]
 struct Ticker {
     interval: Duration,
@@ -58,7 +59,7 @@ impl Ticker {
     }
 }
 
-/// The loop and those around it.
+/// The loop and the other event sources.
 pub(crate) struct Service {
     event_loop: EventLoop,
     listening: Listening,
@@ -95,12 +96,12 @@ impl Service {
         }
     }
 
-    /// Answers those who ask how it is going.
+    /// Serves `admin` on the loop.
     ///
     /// # Errors
     ///
-    /// When the poll refuses.
-    pub(crate) fn answer(&mut self, mut admin: Admin) -> io::Result<()> {
+    /// If the poll refuses.
+    pub(crate) fn add_admin(&mut self, mut admin: Admin) -> io::Result<()> {
         admin.register(self.event_loop.registry(), self.tokens.admin)?;
         self.event_loop.measure_turns();
         self.admin = Some(admin);
@@ -115,7 +116,8 @@ impl Service {
         self.event_loop.server().report()
     }
 
-    /// Tells everybody that clients are served, and serves them to the end of a stop.
+    /// Reports readiness to the service manager and the predecessor, and serves until a stop has
+    /// finished.
     pub(crate) fn run(&mut self) {
         #[cfg(feature = "systemd")]
         if let Some(manager) = &mut self.manager {
@@ -124,7 +126,7 @@ impl Service {
         if let Some(predecessor) = &mut self.predecessor {
             let token = self.tokens.predecessor;
             match predecessor.register(self.event_loop.registry(), token) {
-                Ok(()) => predecessor.tell_ready(),
+                Ok(()) => predecessor.confirm_ready(),
                 Err(error) => warn!(target: TARGET, "watch the predecessor: {error}"),
             }
         }
@@ -134,7 +136,7 @@ impl Service {
     }
 
     fn turn(&mut self) {
-        // Without anybody to serve but the clients no clock is read here: the loop knows its own
+        // With nothing but clients to serve no clock is read here: the loop knows its own
         // deadlines.
         let timeout = self
             .is_timed()
@@ -158,7 +160,7 @@ impl Service {
         }
         if self.predecessor.as_ref().is_some_and(Predecessor::is_gone) {
             self.predecessor = None;
-            self.listening.own(self.event_loop.server_mut());
+            self.listening.take_ownership(self.event_loop.server_mut());
         }
         let now = self.is_timed().then(Instant::now);
         if asked || self.stats.as_mut().zip(now).is_some_and(|(stats, now)| stats.is_due(now)) {
@@ -176,7 +178,7 @@ impl Service {
         }
     }
 
-    /// Whether anybody here has deadlines.
+    /// Whether another event source has deadlines.
     fn is_timed(&self) -> bool {
         #[cfg(feature = "systemd")]
         if self.manager.is_some() {
@@ -219,7 +221,7 @@ impl Service {
         let registry = self.event_loop.registry();
         let started = started.map(|mut successor| {
             if let Err(error) = successor.register(registry, self.tokens.successor) {
-                successor.give_up("its answer cannot be watched for", now);
+                successor.abandon("its channel cannot be registered", now);
                 warn!(target: TARGET, "watch the successor: {error}");
             }
             successor
@@ -230,19 +232,19 @@ impl Service {
         }
     }
 
-    fn follow_successor(&mut self, heard: bool, now: Instant) {
+    fn follow_successor(&mut self, has_event: bool, now: Instant) {
         let Some(successor) = &mut self.successor else { return };
         let phase = self.event_loop.server().phase();
-        if heard {
+        if has_event {
             successor.on_event(now);
         }
         successor.end_turn(now);
         if phase > Phase::Running {
-            successor.give_up("this process is stopping", now);
+            successor.abandon("this process is stopping", now);
         }
-        let let_go = successor.is_in_charge() && phase >= Phase::Draining;
-        if successor.has_ended() || let_go {
-            // Our listeners are closed. To drop the channel is to say so.
+        let is_handed_over = successor.is_in_charge() && phase >= Phase::Draining;
+        if successor.has_ended() || is_handed_over {
+            // Our listeners are closed; the end of the channel reports that.
             self.successor = None;
         } else if successor.is_ready() {
             let pid = successor.pid();
@@ -255,7 +257,7 @@ impl Service {
             if let Some(admin) = &mut self.admin {
                 admin.let_go(self.event_loop.registry());
             }
-            self.listening.disown(self.event_loop.server_mut());
+            self.listening.share(self.event_loop.server_mut());
             self.event_loop.begin_shutdown();
         }
     }

@@ -10,7 +10,6 @@ use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
-use crate::engine::stream::Stream;
 use crate::handle::{Request, RequestCell};
 use crate::intake::Queue;
 use crate::orphan::Orphans;
@@ -242,16 +241,5 @@ impl<Q: Queue> Driver<Q> {
             let turn = Turn { poll, tokens: self.tokens, now };
             self.acceptor.close(&mut self.engine, turn);
         }
-    }
-}
-
-/// Stand-ins until the engine has these.
-impl<S: Stream> Engine<S> {
-    fn close_lingering(&mut self, _most: usize) -> usize {
-        0
-    }
-
-    fn may_have_orphans(&self) -> bool {
-        false
     }
 }

@@ -114,11 +114,6 @@ impl<S: Stream> Engine<S> {
         &mut self.table.report
     }
 
-    /// What asks the kernel about connections, one for all of a stop.
-    pub(crate) fn kernel(&mut self) -> &mut S::Kernel {
-        &mut self.table.kernel
-    }
-
     pub(crate) fn open(&self) -> usize {
         self.table.len()
     }

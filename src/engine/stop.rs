@@ -85,6 +85,10 @@ impl<S: Stream> Engine<S> {
         if silent >= RECOVERY {
             connection.forget_recent();
         }
+        if connection.is_held_back() {
+            // It gets no answer to its last bytes, and its kernel may wait for one.
+            connection.stream_mut().quick_ack();
+        }
         let read = connection.read();
         self.visits.set(at, Visit::new(locality, timing, silent >= silence, read));
         self.table.put(at, self.table.lists().aging());

@@ -49,6 +49,7 @@ const ORDER: &[&str] = &[
     "cli::destination",
     "cli::filter",
     "cli::logger",
+    "cli::signal",
     "cli::limits",
     "cli::serve::report",
     "cli::serve::args",

@@ -34,13 +34,16 @@ use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::service::Service;
 use crate::cli::serve::settings::Settings;
 use crate::cli::serve::successor::Program;
+use crate::cli::signal;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let rust_log = std::env::var_os("RUST_LOG");
     logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
     // Before everything that takes time: a stop signal that arrives during a bind is a request.
+    signal::survive_terminal_stop();
     let signals = Signals::install().map_err(explain)?;
+    signal::unblock();
     if args.dry_run {
         return dry_run(args, first);
     }

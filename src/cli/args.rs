@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::bench::BenchArgs;
-use crate::cli::serve_args::{ServeArgs, ServeCommand};
+use crate::cli::serve::args::{ServeArgs, ServeCommand};
 
 const ABOUT: &str = "A TCP echo server that stops without losing a byte, and proves it";
 

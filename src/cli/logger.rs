@@ -74,7 +74,7 @@ struct Offered {
 impl Offered {
     fn has_room(&self) -> bool {
         let patient = PATIENT.load(Ordering::Relaxed);
-        let patience = if patient { output::PATIENCE } else { Duration::ZERO };
+        let patience = if patient { output::BRIEFLY } else { Duration::ZERO };
         let room = output::is_writable(io::stderr().as_fd(), patience);
         if !room {
             PATIENT.store(false, Ordering::Relaxed);

@@ -12,26 +12,14 @@ mod admin;
 mod args;
 mod atomic_file;
 mod bench;
+mod destination;
 mod failure;
 mod filter;
-mod handover;
-#[cfg(feature = "systemd")]
-mod inherited;
 mod limits;
-mod listening;
 mod logger;
-#[cfg(feature = "systemd")]
-mod manager;
 mod output;
-mod predecessor;
-mod report;
 mod serve;
-mod serve_args;
-mod service;
-mod settings;
-mod successor;
 mod units;
-mod unix_socket;
 
 use args::{Cli, Command, Page, Shell};
 use failure::Failure;
@@ -55,7 +43,7 @@ pub(crate) fn run() -> ExitCode {
 /// Tells why it failed, if it did.
 fn finish(outcome: Result<ExitCode, Failure>) -> ExitCode {
     outcome.unwrap_or_else(|failure| {
-        output::complain(&format!("error: {failure}\n"));
+        output::eprint(&format!("error: {failure}\n"));
         ExitCode::from(failure.exit())
     })
 }
@@ -81,7 +69,7 @@ fn explain(mut error: clap::Error) -> ExitCode {
         error.remove(ContextKind::Suggested);
     }
     let message = error.render().to_string();
-    output::complain(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
+    output::eprint(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
     ExitCode::from(2)
 }
 

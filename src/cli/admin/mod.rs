@@ -21,9 +21,9 @@ use crate::cli::address::{ListenAddress, resolve};
 use crate::cli::admin::connection::Connection;
 use crate::cli::admin::page::Facts;
 use crate::cli::failure::Failure;
-use crate::cli::handover::{Handed, Label};
 use crate::cli::logger::TARGET;
-use crate::cli::settings::ADMIN_SOCKETS;
+use crate::cli::serve::handover::{Handed, Label};
+use crate::cli::serve::settings::ADMIN_SOCKETS;
 
 /// Clients at one time; with the listener as many as [`ADMIN_SOCKETS`] says.
 const CONNECTIONS_MAX: usize = 64;

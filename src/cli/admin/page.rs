@@ -7,7 +7,7 @@ use netgrace::{EventLoop, Phase, Report, Stats, TurnTimes};
 
 use crate::cli::admin::request::{Answer, Page};
 use crate::cli::limits;
-use crate::cli::report;
+use crate::cli::serve::report;
 
 /// What there is to tell at one moment.
 #[derive(Debug)]

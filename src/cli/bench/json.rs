@@ -99,7 +99,9 @@ fn host(outcome: &Outcome) -> Value {
     json!({
         "cpus": host.cpus,
         "kernel": host.kernel,
-        "nofile": {"before": files.before, "after": files.after, "hard": files.hard},
+        "nofile": {
+            "before": files.limit.before, "after": files.limit.soft, "hard": files.limit.hard,
+        },
         "somaxconn": host.somaxconn,
         "port_range": host.port_range.map(|(low, high)| [low, high]),
     })

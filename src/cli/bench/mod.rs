@@ -35,7 +35,9 @@ use self::{
     usage::{OwnUsage, Sample, Usage},
     watch::Watch,
 };
-use crate::cli::{atomic_file::AtomicFile, failure::Failure, output};
+use crate::cli::destination::{Destination, is_stdout};
+use crate::cli::failure::Failure;
+use crate::cli::output::{self, Patience};
 use netgrace::load::{self, Results, Target};
 
 /// Runs the load generator.
@@ -97,14 +99,14 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
 /// Prints the joint report of earlier runs.
 fn merge(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let joint = Joint::read(&args.merge)?;
-    let taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
+    let taken = args.json.as_ref().is_some_and(|path| is_stdout(path));
     if let Some(path) = &args.json {
         write(path, &format!("{}\n", joint.document(&args.percentiles)))?;
     }
     let report = joint.report(&args.percentiles);
     match (args.quiet, taken) {
         (true, _) => {}
-        (false, true) => output::complain(&report),
+        (false, true) => put_on_stderr(&report)?,
         (false, false) => put(&report)?,
     }
     Ok(ExitCode::from(joint.exit_code()))
@@ -112,8 +114,8 @@ fn merge(args: &BenchArgs) -> Result<ExitCode, Failure> {
 
 /// Finds out before the run whether its results can be written.
 fn claim(setting: &Setting) -> Result<(), Failure> {
-    for path in setting.files().filter(|path| path.as_os_str() != "-") {
-        let claimed = AtomicFile::claim(path);
+    for path in setting.files() {
+        let claimed = Destination::open(path);
         claimed.map_err(|error| {
             Failure::unable(format!("cannot write {}: {error}", path.display()))
         })?;
@@ -168,8 +170,7 @@ fn publish(outcome: &Outcome, complaints: &[Complaint]) -> Result<(), Failure> {
     }
     let report = text::report(outcome, complaints);
     if outcome.setting.is_stdout_taken() {
-        output::complain(&report);
-        return Ok(());
+        return put_on_stderr(&report);
     }
     put(&report)
 }
@@ -179,11 +180,15 @@ fn put(text: &str) -> Result<(), Failure> {
     output::print(text).map_err(|error| Failure::unable(format!("cannot write to stdout: {error}")))
 }
 
-/// Writes a file, or to stdout for `-`.
+/// Prints on stderr what would be on stdout if that were not taken.
+fn put_on_stderr(text: &str) -> Result<(), Failure> {
+    let printed = output::print_on_stderr(text);
+    printed.map_err(|error| Failure::unable(format!("cannot write to stderr: {error}")))
+}
+
+/// Writes a file, or to stdout for `-`, and waits for a reader as long as it takes.
 fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    if path.as_os_str() == "-" {
-        return put(text);
-    }
-    let written = AtomicFile::claim(path).and_then(|file| file.write(text.as_bytes()));
+    let opened = Destination::open(path);
+    let written = opened.and_then(|file| file.write(text.as_bytes(), Patience::Unlimited));
     written.map_err(|error| Failure::unable(format!("cannot write {}: {error}", path.display())))
 }

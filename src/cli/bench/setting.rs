@@ -10,6 +10,7 @@ use super::{
     limit::OpenFiles,
     value::{Active, Sizes},
 };
+use crate::cli::destination::is_stdout;
 use crate::cli::{failure::Failure, units::format_duration};
 use netgrace::load::{Close, Plan, Target};
 
@@ -82,7 +83,7 @@ impl Setting {
 
     /// Whether stdout belongs to a machine, so that the report goes to stderr.
     pub(crate) fn is_stdout_taken(&self) -> bool {
-        self.args.ndjson || self.files().any(|path| path.as_os_str() == "-")
+        self.args.ndjson || self.files().any(|path| is_stdout(path))
     }
 
     /// The effective settings and limits, one a line.
@@ -126,13 +127,13 @@ impl Setting {
                 "open files",
                 format!(
                     "{} -> {}, hard {}",
-                    limit(files.before),
-                    limit(files.after),
-                    limit(files.hard)
+                    limit(files.limit.before),
+                    limit(files.limit.soft),
+                    limit(files.limit.hard)
                 ),
             ),
             ("cpus", host.cpus.to_string()),
-            ("somaxconn", or(host.somaxconn, "unknown")),
+            ("somaxconn", or(host.somaxconn.map(u64::from), "unknown")),
         ];
         lines.iter().map(|(name, value)| format!("{name:<18} {value}\n")).collect()
     }

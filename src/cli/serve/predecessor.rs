@@ -10,8 +10,8 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 
 use crate::cli::failure::Failure;
-use crate::cli::handover::{self, Handed, READY};
 use crate::cli::logger::TARGET;
+use crate::cli::serve::handover::{self, Handed, READY};
 
 /// Everything was sent before we were started.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use netgrace::{Config, Drain};
 use crate::cli::address::{ListenAddress, listen_address};
 use crate::cli::failure::Failure;
 use crate::cli::limits::{self, OpenFiles};
-use crate::cli::serve_args::{DrainMode, ServeArgs};
+use crate::cli::serve::args::{DrainMode, ServeArgs};
 use crate::cli::units::{self, Timeout};
 
 /// Where `netgrace` listens unless told otherwise: this machine only.

@@ -15,7 +15,7 @@ use rustix::net::{
 };
 use serde_json::{Value, json};
 
-use crate::cli::unix_socket::Identity;
+use crate::cli::serve::unix_socket::Identity;
 
 /// In the successor's environment.
 pub(crate) const VARIABLE: &str = "NETGRACE_HANDOVER";

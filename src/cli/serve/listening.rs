@@ -8,12 +8,12 @@ use netgrace::{Error, ErrorKind, Server};
 
 use crate::cli::address::{ListenAddress, resolve};
 use crate::cli::failure::Failure;
-use crate::cli::handover::{Handed, Label};
-#[cfg(feature = "systemd")]
-use crate::cli::inherited::{self, Passed};
 use crate::cli::logger::TARGET;
-use crate::cli::settings::{self, Settings};
-use crate::cli::unix_socket::{self, SocketFile};
+use crate::cli::serve::handover::{Handed, Label};
+#[cfg(feature = "systemd")]
+use crate::cli::serve::inherited::{self, Passed};
+use crate::cli::serve::settings::{self, Settings};
+use crate::cli::serve::unix_socket::{self, SocketFile};
 
 /// One listening socket of the server, in the server's order.
 #[derive(Debug)]

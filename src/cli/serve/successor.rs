@@ -14,8 +14,8 @@ use mio::net::UnixStream;
 use mio::{Interest, Registry, Token};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::cli::handover::{self, Label, READY};
 use crate::cli::logger::TARGET;
+use crate::cli::serve::handover::{self, Label, READY};
 
 /// How long a successor may take to serve.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -10,15 +10,15 @@ use netgrace::{EventLoop, Phase, Report};
 
 use crate::cli::admin::Admin;
 use crate::cli::admin::page::Facts;
-use crate::cli::handover::Label;
 use crate::cli::limits;
-use crate::cli::listening::Listening;
 use crate::cli::logger::TARGET;
+use crate::cli::serve::handover::Label;
+use crate::cli::serve::listening::Listening;
 #[cfg(feature = "systemd")]
-use crate::cli::manager::Manager;
-use crate::cli::predecessor::Predecessor;
-use crate::cli::report;
-use crate::cli::successor::{Program, Successor};
+use crate::cli::serve::manager::Manager;
+use crate::cli::serve::predecessor::Predecessor;
+use crate::cli::serve::report;
+use crate::cli::serve::successor::{Program, Successor};
 use crate::cli::units::Timeout;
 
 /// The tokens of the program's own sources, above the server's.

@@ -1,25 +1,39 @@
 //! `netgrace serve`: binds, runs the loop, and tells how it ended.
 
+pub(crate) mod args;
+pub(crate) mod handover;
+#[cfg(feature = "systemd")]
+mod inherited;
+mod listening;
+#[cfg(feature = "systemd")]
+mod manager;
+mod predecessor;
+pub(crate) mod report;
+mod service;
+pub(crate) mod settings;
+mod successor;
+mod unix_socket;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use log::{info, warn};
+use log::{error, info};
 use netgrace::{EventLoop, Report, Server, Signals};
 
 use crate::cli::address::ListenAddress;
 use crate::cli::admin::Admin;
-use crate::cli::atomic_file::AtomicFile;
+use crate::cli::destination::Destination;
 use crate::cli::failure::Failure;
 use crate::cli::filter::Filter;
 use crate::cli::limits::OpenFiles;
-use crate::cli::listening::{self, Listening, explain};
 use crate::cli::logger::{self, TARGET};
-use crate::cli::output;
-use crate::cli::predecessor::Predecessor;
-use crate::cli::report;
-use crate::cli::serve_args::ServeArgs;
-use crate::cli::service::Service;
-use crate::cli::settings::Settings;
-use crate::cli::successor::Program;
+use crate::cli::output::{self, Patience};
+use crate::cli::serve::args::ServeArgs;
+use crate::cli::serve::listening::{Listening, explain};
+use crate::cli::serve::predecessor::Predecessor;
+use crate::cli::serve::service::Service;
+use crate::cli::serve::settings::Settings;
+use crate::cli::serve::successor::Program;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
@@ -32,9 +46,9 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     }
     let program = Program::current();
     let (predecessor, mut handed) = Predecessor::find()?;
-    let open_files = OpenFiles::plan(args.nofile)?.apply(args.nofile)?;
+    let open_files = OpenFiles::plan(args.nofile)?.apply()?;
     let settings = Settings::gather(args, first, open_files)?;
-    let files = Files::claim(args)?;
+    let mut outputs = Outputs::open(args)?;
     let (server, listening) = Listening::open(&settings, &mut handed)?;
     let admin = args.admin.as_ref().map(|wanted| Admin::open(wanted, &mut handed)).transpose()?;
     listening.announce(&settings);
@@ -46,10 +60,10 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
         let answered = service.answer(admin);
         answered.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
     }
-    files.write_ports(service.listening())?;
+    outputs.write_ports(service.listening())?;
     info!(target: TARGET, "ready");
     service.run();
-    Ok(conclude(service.report(), args, &files))
+    Ok(conclude(service.report(), args, &mut outputs))
 }
 
 /// Checks all that can be checked without starting anything.
@@ -57,65 +71,67 @@ fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failur
     let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
     drop(Server::unbound(settings.config()).map_err(explain)?);
     listening::check(&settings)?;
-    Files::claim(args)?;
+    Outputs::open(args)?;
     match output::print(&settings.to_string()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::unable(format!("cannot write to stdout: {error}"))),
     }
 }
 
-/// The files that are written on the way, known to be writable.
-struct Files {
-    ports: Option<AtomicFile>,
-    report: Option<AtomicFile>,
+/// The outputs that the flags name, open from the start.
+struct Outputs {
+    ports: Option<Destination>,
+    report: Option<Destination>,
 }
 
-impl Files {
-    fn claim(args: &ServeArgs) -> Result<Self, Failure> {
-        let claim = |flag: &str, path: Option<&std::path::PathBuf>| {
-            let claimed = path.map(|path| {
-                AtomicFile::claim(path).map_err(|error| {
+impl Outputs {
+    fn open(args: &ServeArgs) -> Result<Self, Failure> {
+        let open = |flag: &str, path: Option<&PathBuf>| {
+            let opened = path.map(|path| {
+                Destination::open(path).map_err(|error| {
                     Failure::unable(format!("cannot write {flag} {path:?}: {error}"))
                 })
             });
-            claimed.transpose()
+            opened.transpose()
         };
-        let report = args.report.as_ref().filter(|path| !is_stdout(path));
         Ok(Self {
-            ports: claim("--port-file", args.port_file.as_ref())?,
-            report: claim("--report", report)?,
+            ports: open("--port-file", args.port_file.as_ref())?,
+            report: open("--report", args.report.as_ref())?,
         })
     }
 
-    fn write_ports(&self, listening: &Listening) -> Result<(), Failure> {
-        let Some(file) = &self.ports else {
+    fn write_ports(&mut self, listening: &Listening) -> Result<(), Failure> {
+        let Some(file) = self.ports.take() else {
             return Ok(());
         };
         let lines: String = listening.names().map(|name| format!("{name}\n")).collect();
-        let written = file.write(lines.as_bytes());
+        let written = file.write(lines.as_bytes(), Patience::Unlimited);
         written.map_err(|error| Failure::unable(format!("cannot write the --port-file: {error}")))
     }
-}
 
-fn is_stdout(path: &std::path::Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-/// Tells how it ended. A report that cannot be written is a line in the log: the exit code speaks
-/// of the stop alone.
-fn conclude(report: &Report, args: &ServeArgs, files: &Files) -> ExitCode {
-    logger::wait_for_room();
-    let json = || report::to_json(report, args.strict);
-    let written = match (&files.report, &args.report) {
-        (Some(file), _) => file.write(json().as_bytes()),
-        (None, Some(_)) => output::print_or_give_up(&json()),
-        (None, None) => Ok(()),
-    };
-    if let Err(error) = written {
-        warn!(target: TARGET, "cannot write the report: {error}");
+    /// Whether the report, if one is wanted, has been written.
+    fn write_report(&mut self, report: &Report, strict: bool) -> bool {
+        let Some(file) = self.report.take() else {
+            return true;
+        };
+        let json = report::to_json(report, strict);
+        let written = file.write(json.as_bytes(), Patience::Brief);
+        if let Err(error) = &written {
+            error!(target: TARGET, "cannot write the report: {error}");
+        }
+        written.is_ok()
     }
+}
+
+/// Reports how the stop ended, and returns its exit code; a report that is lost is a failure.
+fn conclude(report: &Report, args: &ServeArgs, outputs: &mut Outputs) -> ExitCode {
+    logger::wait_for_room();
+    let is_written = outputs.write_report(report, args.strict);
     for (level, line) in report::to_lines(report, args.strict) {
         log::log!(target: TARGET, level, "{line}");
     }
-    ExitCode::from(report.exit_code(args.strict))
+    match report.exit_code(args.strict) {
+        0 if !is_written => ExitCode::FAILURE,
+        code => ExitCode::from(code),
+    }
 }

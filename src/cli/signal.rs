@@ -10,7 +10,7 @@ use signal_hook::consts::signal::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIG
 
 use crate::cli::logger::TARGET;
 
-/// The signals that a server handles.
+/// The signals that have a handler in some subcommand.
 const HANDLED: [i32; 6] = [SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2];
 
 /// Returns those of `signals` that are not ignored now. Called before a handler is installed, so
@@ -31,17 +31,17 @@ fn ignored(status: &str) -> u64 {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// Returns the signals that a server is to handle: all but those that are ignored.
-pub(crate) fn of_a_server() -> Vec<i32> {
-    let handled = not_ignored(&HANDLED);
-    for signal in HANDLED.iter().filter(|signal| !handled.contains(signal)) {
+/// Logs those of `signals` that stay ignored, and returns the others.
+pub(crate) fn to_handle(signals: &[i32]) -> Vec<i32> {
+    let handled = not_ignored(signals);
+    for signal in signals.iter().filter(|signal| !handled.contains(signal)) {
         let name = signal_hook::low_level::signal_name(*signal).unwrap_or("a signal");
         info!(target: TARGET, "{name} stays ignored, as it was at the start");
     }
     handled
 }
 
-/// Unblocks the handled signals, which a parent may have left blocked. Called after the handlers
+/// Unblocks the signals with handlers, which a parent may have left blocked. Called after the handlers
 /// have been installed: a signal that is pending takes effect now.
 pub(crate) fn unblock() {
     let handled = HANDLED.iter().filter_map(|signal| Signal::try_from(*signal).ok());

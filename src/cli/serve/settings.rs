@@ -92,8 +92,7 @@ impl<'a> Settings<'a> {
             .nodelay(!args.nagle)
             .reuse_port(args.reuse_port)
             .user_timeout(args.user_timeout.limit())
-            .keepalive(args.keepalive.limit())
-            .busy_poll(args.busy_poll.limit());
+            .keepalive(args.keepalive.limit());
         if let Some(backlog) = args.backlog {
             config = config.backlog(backlog);
         }

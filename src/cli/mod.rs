@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 
 mod address;
 mod admin;
+mod advice;
 mod args;
 mod atomic_file;
 mod bench;

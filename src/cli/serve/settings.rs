@@ -1,6 +1,7 @@
 //! The effective settings of `netgrace serve`, from the flags, the environment and the limits.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use netgrace::{Config, Drain};
 
@@ -65,7 +66,8 @@ impl<'a> Settings<'a> {
             )));
         }
         let admin = if args.admin.is_some() { ADMIN_SOCKETS } else { 0 };
-        let others = u64::try_from(listen.len()).unwrap_or(u64::MAX).saturating_add(admin);
+        let sockets = listen.iter().map(sockets).fold(0, u64::saturating_add);
+        let others = sockets.saturating_add(admin);
         let connections = files.connections(args.max_conns, others)?;
         let connections = match args.max_conns {
             Some(_) => connections,
@@ -156,6 +158,14 @@ impl fmt::Display for Settings<'_> {
         line("report", &path(args.report.as_ref()))?;
         line("strict", on_or_off(args.strict))?;
         line("stats", &or_off(args.stats))
+    }
+}
+
+/// The number of sockets that an address takes: one for each address of a name, usually two.
+fn sockets(address: &ListenAddress) -> u64 {
+    match address {
+        ListenAddress::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => 2,
+        _ => 1,
     }
 }
 

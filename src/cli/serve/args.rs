@@ -86,6 +86,11 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = units::duration)]
     pub(crate) linger: Duration,
 
+    /// At a stop, wait at most this long for half-open handshakes to complete; 0s: not at all
+    #[arg(long, value_name = "DUR", default_value = "1500ms", help_heading = "Stopping")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) handshake_grace: Duration,
+
     /// Go on accepting this long after the stop request (for load balancers)
     #[arg(long, value_name = "DUR", default_value = "0s", help_heading = "Stopping")]
     #[arg(value_parser = units::duration)]

@@ -90,6 +90,7 @@ impl<'a> Settings<'a> {
             .drain(drain(args.drain))
             .idle_grace(args.idle_grace)
             .linger(args.linger)
+            .handshake_grace(args.handshake_grace)
             .lame_duck(args.lame_duck)
             .nodelay(!args.nagle)
             .reuse_port(args.reuse_port)
@@ -145,6 +146,7 @@ impl fmt::Display for Settings<'_> {
         line("drain", &drain(args.drain).to_string())?;
         line("idle-grace", &units::format_duration(args.idle_grace))?;
         line("linger", &units::format_duration(args.linger))?;
+        line("handshake-grace", &units::format_duration(args.handshake_grace))?;
         line("lame-duck", &units::format_duration(args.lame_duck))?;
         line("nagle", on_or_off(args.nagle))?;
         line("rcvbuf", &size(args.rcvbuf))?;

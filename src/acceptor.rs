@@ -341,7 +341,7 @@ impl<Q: Queue> Acceptor<Q> {
         tokens: TokenRange,
         now: Instant,
     ) -> Result<(), Accepted<Q::Stream>> {
-        let Some(owner) = engine.admit(peer.map(|peer| peer.ip())) else {
+        let Some(owner) = engine.admit(peer) else {
             return Err(Accepted::Client(stream, peer));
         };
         let token = engine.vacant().and_then(|at| {

@@ -198,9 +198,13 @@
 //! load                   the load generator; it knows nothing of the above
 //! main.rs, cli           the program, on the public face alone
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
 mod acceptor;
+#[cfg(feature = "_internals")]
+#[doc(hidden)]
+pub mod bench_internals;
 mod config;
 mod diagnosis;
 mod driver;
@@ -212,10 +216,8 @@ mod handle;
 mod intake;
 mod listener;
 #[cfg(feature = "bench")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bench")))]
 pub mod load;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod pieces;
 mod pipe;
 mod server;
 #[cfg(feature = "signals")]
@@ -225,7 +227,7 @@ mod token;
 mod turn;
 
 pub use config::{Config, Drain};
-pub use engine::observer::{Closed, Observer};
+pub use engine::observer::{Closed, ConnectionId, Observer};
 pub use engine::phase::{Cause, Phase, PhaseTimes};
 pub use engine::report::{
     ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, Stats,

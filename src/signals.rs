@@ -80,13 +80,14 @@ impl Watched {
 /// while !event_loop.is_finished() {
 ///     event_loop.turn(None);
 ///     if event_loop.signals().is_some_and(|signals| signals.take(SIGUSR1)) {
-///         println!("{:?}", event_loop.server().stats());
+///         log::info!("{:?}", event_loop.server().stats());
 ///     }
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub struct Signals {
     pipe: UnixStream,
     watched: Vec<Watched>,

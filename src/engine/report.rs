@@ -18,6 +18,8 @@ pub enum CloseReason {
     ForcedClean,
     /// Cut with bytes unsent: the peer sees a reset.
     ForcedLossy,
+    /// The host closed it: see [`Server::close_if_clean`](crate::Server::close_if_clean).
+    HostClosed,
     /// No byte moved either way for the idle timeout.
     IdleTimeout,
     /// Another error of the socket, such as a timeout of the network.
@@ -34,6 +36,7 @@ impl fmt::Display for CloseReason {
             Self::Drained => "drained",
             Self::ForcedClean => "forced, clean",
             Self::ForcedLossy => "forced, lossy",
+            Self::HostClosed => "closed by the host",
             Self::IdleTimeout => "idle timeout",
             Self::IoError => "i/o error",
             Self::PeerClosed => "peer closed",
@@ -87,6 +90,8 @@ pub struct ConnectionCounts {
     pub peer_closed: u64,
     /// Ended as [`CloseReason::ResetByPeer`].
     pub reset_by_peer: u64,
+    /// Ended as [`CloseReason::HostClosed`].
+    pub host_closed: u64,
     /// Ended as [`CloseReason::IdleTimeout`].
     pub idle_timeout: u64,
     /// Ended as [`CloseReason::IoError`].
@@ -127,6 +132,7 @@ impl ConnectionCounts {
             self.drained,
             self.peer_closed,
             self.reset_by_peer,
+            self.host_closed,
             self.idle_timeout,
             self.io_error,
             self.forced_clean,
@@ -141,6 +147,7 @@ impl ConnectionCounts {
             CloseReason::Drained => &mut self.drained,
             CloseReason::ForcedClean => &mut self.forced_clean,
             CloseReason::ForcedLossy => &mut self.forced_lossy,
+            CloseReason::HostClosed => &mut self.host_closed,
             CloseReason::IdleTimeout => &mut self.idle_timeout,
             CloseReason::IoError => &mut self.io_error,
             CloseReason::PeerClosed => &mut self.peer_closed,
@@ -423,7 +430,7 @@ mod tests {
                 + r#""cause":"SIGTERM","uptime_ns":3000000000,"stop_ns":3140000,"#
                 + r#""phases":{"lame_duck_ns":0,"draining_ns":3000000,"forcing_ns":0},"open":0,"#
                 + r#""connections":{"accepted":3,"open_at_stop":2,"swept":0,"drained":1,"#
-                + r#""peer_closed":1,"reset_by_peer":0,"idle_timeout":0,"io_error":0,"#
+                + r#""peer_closed":1,"reset_by_peer":0,"host_closed":0,"idle_timeout":0,"io_error":0,"#
                 + r#""forced_clean":0,"forced_lossy":1,"unconfirmed":0,"half_open":null,"#
                 + r#""backlog_left":null},"gated":null,"bytes":{"read":10,"written":7,"late":0,"#
                 + r#""unsent":3,"peer_aborted":0}}"#

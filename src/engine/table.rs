@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::deadline::Tick;
 use super::echo::{Place, Work};
 use super::list::{Link, List, Nodes};
-use super::observer::{Closed, Observer};
+use super::observer::{Closed, ConnectionId, Observer};
 use super::pipe::Pipes;
 use super::quota::Quota;
 use super::report::{CloseReason, Report};
@@ -182,6 +182,12 @@ impl<S: Stream> Table<S> {
         self.slots.get(at as usize).map(|slot| &slot.connection)
     }
 
+    /// Returns the slot of a connection, unless its slot has another one by now.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
+        let connection = self.get(id.slot())?;
+        (connection.number() == low_half(id.number())).then_some(id.slot())
+    }
+
     pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S>> {
         self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)
     }
@@ -215,7 +221,7 @@ impl<S: Stream> Table<S> {
         self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
         self.lists.of_mut(place).push_back(&mut self.slots, at);
         if let Some(observer) = &mut self.observer {
-            observer.on_open(number, peer);
+            observer.on_open(ConnectionId::new(number, at), peer);
         }
         Some(number)
     }
@@ -265,7 +271,8 @@ impl<S: Stream> Table<S> {
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes echoed", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
-            observer.on_close(Closed { connection: number, reason, bytes: closing.bytes });
+            let connection = ConnectionId::new(number, at);
+            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
         }
     }
 

@@ -233,6 +233,7 @@ pub fn checked_report(text: &str) -> Value {
         "drained",
         "peer_closed",
         "reset_by_peer",
+        "host_closed",
         "idle_timeout",
         "io_error",
         "forced_clean",

@@ -41,6 +41,7 @@ const ORDER: &[&str] = &[
     "event_loop",
     "load",
     "bench_internals",
+    "manual",
     "lib",
     "cli::failure",
     "cli::units",

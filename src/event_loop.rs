@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::engine::phase::Cause;
 use crate::engine::report::Report;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+#[cfg(feature = "signals")]
+use crate::error::ErrorKind;
 use crate::handle::ShutdownHandle;
 #[cfg(feature = "signals")]
 use crate::handle::StopRequest;

@@ -207,9 +207,12 @@
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections, the one function that closes; their limits
 //!   due                    the work without an event, in slices
+//! pair                   connections known by their addresses alone
 //! diagnosis pipe socket  sock_diag, splice, a connection's socket as a stream
 //! gate                   what keeps new handshakes out of a queue
 //! intake                 Ownership; failures of accept, when to call it again
+//! handshake orphan       what a stop waits for that has no socket here
+//! pressure               signs of full queues
 //! listener               binding and adopting sockets
 //! acceptor               accepting clients, the sweep of a stop
 //! handle                 ShutdownHandle, HostWaker
@@ -237,6 +240,7 @@ mod error;
 mod event_loop;
 mod gate;
 mod handle;
+mod handshake;
 mod intake;
 mod listener;
 #[cfg(feature = "bench")]
@@ -244,7 +248,10 @@ mod listener;
 pub mod load;
 #[cfg(doc)]
 pub mod manual;
+mod orphan;
+mod pair;
 mod pipe;
+mod pressure;
 mod server;
 #[cfg(feature = "signals")]
 mod signals;

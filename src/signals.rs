@@ -20,6 +20,7 @@ use crate::handle::StopRequest;
 /// A further stop signal counts only this long after the one before: Ctrl-C reaches a whole
 /// process group, and a supervisor may add one of its own.
 const DEBOUNCE: Duration = Duration::from_millis(500);
+
 /// How far a stop by signals has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SignalState {

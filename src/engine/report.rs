@@ -207,8 +207,12 @@ pub struct Report {
     /// Whether the stop kept new handshakes out of every queue that is the server's alone before
     /// it emptied them; `None` while they are open.
     pub gated: Option<bool>,
-    /// Connections of the stop of which it is not known that the peer received everything.
+    /// Connections of the stop that were closed without proof that the peer's kernel has
+    /// everything.
     pub unconfirmed: u64,
+    /// Bytes that had been handed to the kernel and were destroyed there: they count as unsent,
+    /// not as written, but counters of a running server never fall.
+    pub(crate) destroyed: u64,
 }
 
 impl Report {

@@ -43,10 +43,16 @@ mod flood;
 #[cfg(feature = "cli")]
 mod host;
 #[cfg(feature = "cli")]
+mod inherited;
+#[cfg(feature = "cli")]
 mod liar;
 mod library;
 #[cfg(feature = "cli")]
 mod naive;
+#[cfg(feature = "cli")]
+mod output;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod promise;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

@@ -25,14 +25,14 @@ pub(crate) struct ServeCommand {
 /// The flags of `netgrace` and `netgrace serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on: host:port, [v6]:port, unix:PATH, systemd (sockets passed in);
-    /// port 0 for any free one; repeatable [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
+    /// Address to listen on: host:port (all addresses of a name), [v6]:port, unix:PATH, unix:@NAME
+    /// (abstract), systemd (sockets passed in); port 0 for any free one; repeatable [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
     #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
     #[arg(help_heading = "Listening")]
     pub(crate) listen: Vec<ListenAddress>,
 
-    /// Write the bound addresses here, one a line, once all are listening
-    #[arg(long, value_name = "PATH", help_heading = "Listening")]
+    /// Write the bound addresses here, one a line, once all are listening; - for stdout
+    #[arg(long, value_name = "FILE|-", help_heading = "Listening")]
     pub(crate) port_file: Option<PathBuf>,
 
     /// Accept queue of each listener [default: the system's somaxconn]
@@ -43,17 +43,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = "Listening")]
     pub(crate) reuse_port: bool,
 
-    /// Connections held at once; more wait in the kernel's queue [default: the open-file limit
+    /// Connections at once; further ones wait in the accept queue [default: the open-file limit
     /// less what the process itself needs]
     #[arg(short, long, value_name = "N", value_parser = units::positive_count)]
     #[arg(help_heading = "Limits")]
     pub(crate) max_conns: Option<u64>,
 
-    /// Connections held at once from one address; more are closed as soon as they are accepted
+    /// Connections from one address at once; further ones are closed when they are accepted
     #[arg(long, value_name = "N", value_parser = units::positive_count, help_heading = "Limits")]
     pub(crate) max_per_ip: Option<u64>,
 
-    /// Bytes held for all slow readers together; above it reading pauses
+    /// Pending output of all connections together; above it reading pauses
     #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Limits")]
     pub(crate) max_held: Option<u64>,
 
@@ -67,7 +67,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) idle_timeout: Timeout,
 
-    /// The one budget of a stop; what is left then is cut; infinity for none
+    /// Budget of the whole stop; connections left then are reset; infinity for none
     #[arg(long, value_name = "DUR", default_value = "8s", help_heading = "Stopping")]
     #[arg(value_parser = units::timeout)]
     pub(crate) shutdown_timeout: Timeout,
@@ -85,6 +85,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DUR", default_value = "1s", help_heading = "Stopping")]
     #[arg(value_parser = units::duration)]
     pub(crate) linger: Duration,
+
+    /// At a stop, wait at most this long for half-open handshakes to complete; 0s: not at all
+    #[arg(long, value_name = "DUR", default_value = "1500ms", help_heading = "Stopping")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) handshake_grace: Duration,
 
     /// Go on accepting this long after the stop request (for load balancers)
     #[arg(long, value_name = "DUR", default_value = "0s", help_heading = "Stopping")]
@@ -107,7 +112,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Sockets")]
     pub(crate) sndbuf: Option<u64>,
 
-    /// Give up a peer that acknowledges nothing for this long (TCP_USER_TIMEOUT)
+    /// Reset a peer that acknowledges nothing for this long (TCP_USER_TIMEOUT)
     #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Sockets")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) user_timeout: Timeout,
@@ -122,7 +127,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) busy_poll: Timeout,
 
-    /// Write the account of the stop here as one JSON object; - for stdout
+    /// Write the report of the stop here as one JSON object; - for stdout
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
 
@@ -147,10 +152,10 @@ pub(crate) struct ServeArgs {
 /// When a connection is done once the stop has begun.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum DrainMode {
-    /// What has arrived is echoed, and it was quiet for --idle-grace
+    /// What has arrived is answered, and no byte moved for --idle-grace
     #[default]
     Idle,
-    /// What has arrived is echoed
+    /// What has arrived is answered
     Flush,
     /// The peer has closed
     Peer,

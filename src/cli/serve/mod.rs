@@ -1,6 +1,7 @@
-//! `netgrace serve`: binds, runs the loop, and tells how it ended.
+//! `netgrace serve`: binds, runs the loop, and reports how the stop ended.
 
 pub(crate) mod args;
+pub(crate) mod bind;
 pub(crate) mod handover;
 #[cfg(feature = "systemd")]
 mod inherited;
@@ -29,19 +30,23 @@ use crate::cli::limits::OpenFiles;
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output::{self, Patience};
 use crate::cli::serve::args::ServeArgs;
-use crate::cli::serve::listening::{Listening, explain};
+use crate::cli::serve::bind::explain;
+use crate::cli::serve::listening::Listening;
 use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::service::Service;
 use crate::cli::serve::settings::Settings;
 use crate::cli::serve::successor::Program;
+use crate::cli::signal;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let rust_log = std::env::var_os("RUST_LOG");
     logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
-    // Before everything that takes time: a stop signal that comes while binding is a request.
-    let wanted = Signals::STOP.into_iter().chain(service::SIGNALS);
-    let signals = Signals::install(wanted).map_err(explain)?;
+    // Before everything that takes time: a stop signal that arrives during a bind is a request.
+    signal::survive_terminal_stop();
+    let wanted: Vec<i32> = Signals::STOP.into_iter().chain(service::SIGNALS).collect();
+    let signals = Signals::install(signal::to_handle(&wanted)).map_err(explain)?;
+    signal::unblock();
     if args.dry_run {
         return dry_run(args, first);
     }
@@ -60,8 +65,8 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     event_loop.watch_signals(signals).map_err(explain)?;
     let mut service = Service::new(event_loop, listening, predecessor, program, args.stats);
     if let Some(admin) = admin {
-        let answered = service.answer(admin);
-        answered.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
+        let added = service.add_admin(admin);
+        added.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
     }
     outputs.write_ports(service.listening())?;
     info!(target: TARGET, "ready");
@@ -69,7 +74,7 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     Ok(conclude(service.report(), args, &mut outputs))
 }
 
-/// Checks all that can be checked without starting anything.
+/// Checks what can be checked without starting anything, and prints the settings.
 fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
     drop(Server::new(settings.config()).map_err(explain)?);

@@ -1,10 +1,10 @@
-//! The account of a stop, and the counters of a running server, as lines of the log.
+//! The report of a stop, and the counters of a running server, as lines of the log.
 
 use log::Level;
 use netgrace::{Grade, Report, Stats};
 
-/// The last lines of a stop, the verdict being the last of them. Its level is that of the exit
-/// code for the grade `least`.
+/// Returns the last log lines of a stop, the verdict being the last of them. The verdict has the
+/// level that belongs to the exit code for the grade `least`.
 pub(crate) fn to_lines(report: &Report, least: Grade) -> Vec<(Level, String)> {
     let text = report.to_string();
     let mut lines: Vec<(Level, String)> =
@@ -19,7 +19,7 @@ pub(crate) fn to_lines(report: &Report, least: Grade) -> Vec<(Level, String)> {
     lines
 }
 
-/// The counters on one line; `resident` is the memory in use where that is known.
+/// Returns the counters on one line; `resident` is the memory in use, if it is known.
 pub(crate) fn to_line(stats: &Stats, resident: Option<u64>) -> String {
     let mut line = format!(
         "{}: {} open, {} accepted, {} closed; {} bytes read, {} written, {} held",

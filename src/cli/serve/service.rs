@@ -1,4 +1,5 @@
-//! The server at work: its loop, and what the world around it wants to know and may ask for.
+//! The running server: its loop, and the other event sources of the process: the predecessor, the
+//! successor, the service manager and the admin listener.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -33,7 +34,7 @@ pub(crate) const SIGNALS: [i32; 2] = [SIGNAL_STATS, SIGNAL_UPGRADE];
 struct Tokens {
     predecessor: Token,
     successor: Token,
-    /// And all above it.
+    /// The first of those for --admin, which uses all above it.
     admin: Token,
 }
 
@@ -44,7 +45,7 @@ impl Tokens {
     }
 }
 
-/// A line of counters at every interval.
+/// The interval of the log line with the counters.
 #[derive(Debug)]
 struct Ticker {
     interval: Duration,
@@ -65,7 +66,7 @@ impl Ticker {
     }
 }
 
-/// The loop and those around it.
+/// The loop and the other event sources.
 pub(crate) struct Service {
     event_loop: EventLoop,
     listening: Listening,
@@ -102,12 +103,12 @@ impl Service {
         }
     }
 
-    /// Answers those who ask how it is going.
+    /// Serves `admin` on the loop.
     ///
     /// # Errors
     ///
-    /// When the poll refuses.
-    pub(crate) fn answer(&mut self, mut admin: Admin) -> io::Result<()> {
+    /// If the poll refuses.
+    pub(crate) fn add_admin(&mut self, mut admin: Admin) -> io::Result<()> {
         admin.register(self.event_loop.registry(), self.tokens.admin)?;
         self.admin = Some(admin);
         Ok(())
@@ -121,7 +122,8 @@ impl Service {
         self.event_loop.server().report()
     }
 
-    /// Tells everybody that clients are served, and serves them to the end of a stop.
+    /// Reports readiness to the service manager and the predecessor, and serves until a stop has
+    /// finished.
     pub(crate) fn run(&mut self) {
         #[cfg(feature = "systemd")]
         if let Some(manager) = &mut self.manager {
@@ -130,17 +132,21 @@ impl Service {
         if let Some(predecessor) = &mut self.predecessor {
             let token = self.tokens.predecessor;
             match predecessor.register(self.event_loop.registry(), token) {
-                Ok(()) => predecessor.tell_ready(),
+                Ok(()) => predecessor.confirm_ready(),
                 Err(error) => warn!(target: TARGET, "watch the predecessor: {error}"),
             }
         }
         while !self.event_loop.is_finished() {
             self.turn();
         }
+        if let Some(successor) = &mut self.successor {
+            successor.abandon("this process has stopped", Instant::now());
+            successor.wait_for_end();
+        }
     }
 
     fn turn(&mut self) {
-        // Without anybody to serve but the clients no clock is read here: the loop knows its own
+        // With nothing but clients to serve no clock is read here: the loop knows its own
         // deadlines.
         let timeout = self
             .is_timed()
@@ -164,7 +170,7 @@ impl Service {
         }
         if self.predecessor.as_ref().is_some_and(Predecessor::is_gone) {
             self.predecessor = None;
-            self.listening.own(self.event_loop.server_mut());
+            self.listening.take_ownership(self.event_loop.server_mut());
         }
         let now = self.is_timed().then(Instant::now);
         if asked || self.stats.as_mut().zip(now).is_some_and(|(stats, now)| stats.is_due(now)) {
@@ -186,7 +192,7 @@ impl Service {
         self.event_loop.signals().is_some_and(|signals| signals.take(signal))
     }
 
-    /// Whether anybody here has deadlines.
+    /// Whether another event source has deadlines.
     fn is_timed(&self) -> bool {
         #[cfg(feature = "systemd")]
         if self.manager.is_some() {
@@ -234,7 +240,7 @@ impl Service {
         let registry = self.event_loop.registry();
         let started = started.map(|mut successor| {
             if let Err(error) = successor.register(registry, self.tokens.successor) {
-                successor.give_up("its answer cannot be watched for", now);
+                successor.abandon("its channel cannot be registered", now);
                 warn!(target: TARGET, "watch the successor: {error}");
             }
             successor
@@ -245,19 +251,24 @@ impl Service {
         }
     }
 
-    fn follow_successor(&mut self, heard: bool, now: Instant) {
+    fn follow_successor(&mut self, has_event: bool, now: Instant) {
         let Some(successor) = &mut self.successor else { return };
         let phase = self.event_loop.server().phase();
-        if heard {
+        let was_in_charge = successor.is_in_charge();
+        if has_event {
             successor.on_event(now);
         }
         successor.end_turn(now);
         if phase > Phase::Running {
-            successor.give_up("this process is stopping", now);
+            successor.abandon("this process is stopping", now);
         }
-        let let_go = successor.is_in_charge() && phase >= Phase::Draining;
-        if successor.has_ended() || let_go {
-            // Our listeners are closed. To drop the channel is to say so.
+        let is_handed_over = successor.is_in_charge() && phase >= Phase::Draining;
+        if successor.has_ended() || is_handed_over {
+            if was_in_charge && !is_handed_over {
+                // No other process is left to take clients from the queues.
+                self.listening.take_ownership(self.event_loop.server_mut());
+            }
+            // Our listeners are closed; the end of the channel reports that.
             self.successor = None;
         } else if successor.is_ready() {
             let pid = successor.pid();
@@ -270,7 +281,7 @@ impl Service {
             if let Some(admin) = &mut self.admin {
                 admin.let_go(self.event_loop.registry());
             }
-            self.listening.disown(self.event_loop.server_mut());
+            self.listening.share(self.event_loop.server_mut());
             self.event_loop.begin_shutdown();
         }
     }

@@ -1,4 +1,5 @@
-//! A Unix socket's place in the file system: taken only from the dead, given back only if ours.
+//! The file of a Unix socket: replaced only if no process listens on it, removed only if it is
+//! the one that this process made.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -13,19 +14,20 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::cli::advice::advice;
 use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
 
 /// Only the user who started the server may connect.
 const MASK: Mode = Mode::RWXG.union(Mode::RWXO).union(Mode::XUSR);
 
-/// How often, and how far apart, the lock on the directory is asked for: an instance holds it for
-/// microseconds, and one that is stopped in the middle must not hold up all others for ever.
+/// How often, and how far apart, the lock on the directory is tried: an instance holds it for
+/// microseconds, and one that is stopped meanwhile must not block all others for ever.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
-/// Which file it is. The time is part of it because a file system may give the number of a
-/// removed file to the next one.
+/// The identity of a file. The time is part of it because a file system may give the number of
+/// a removed file to the next one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
@@ -41,7 +43,7 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// A socket's file, removed when dropped if it is ours and still the one that we made.
+/// A socket's file, removed when dropped if it is ours and still the same.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -60,12 +62,12 @@ impl SocketFile {
         Self { path: path.to_owned(), identity, ours: false }
     }
 
-    /// Which file it was when the socket was bound.
+    /// Returns the identity of the file when the socket was bound.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// From now on it is, or is not, ours to remove.
+    /// Sets whether the file is ours to remove.
     pub(crate) fn set_ours(&mut self, ours: bool) {
         self.ours = ours;
     }
@@ -83,25 +85,25 @@ impl Drop for SocketFile {
                     warn!(target: TARGET, "cannot remove {:?}: {error}", self.path);
                 }
             }
-            Ok(_) => debug!(target: TARGET, "{:?} is somebody else's by now", self.path),
+            Ok(_) => debug!(target: TARGET, "{:?} belongs to another process by now", self.path),
             Err(error) => debug!(target: TARGET, "{:?} is gone: {error}", self.path),
         }
         drop(lock);
     }
 }
 
-/// What is there before we come.
+/// What exists at the path before the socket is bound.
 enum Found {
     Nothing,
-    /// A socket that nobody listens on any more.
+    /// A socket that no process listens on any more.
     Stale(Identity),
 }
 
-/// Listens on a path. What a dead process left there is replaced; everything else is in the way.
+/// Listens on a path. A socket that an ended process left there is replaced.
 ///
 /// # Errors
 ///
-/// When somebody answers there, something other than a socket is there, or the path cannot be
+/// If a process listens there, something other than a socket exists there, or the path cannot be
 /// used.
 pub(crate) fn listen(
     path: &Path,
@@ -109,15 +111,16 @@ pub(crate) fn listen(
 ) -> Result<(UnixListener, SocketFile), Failure> {
     let fail = |error: io::Error| {
         let advice = match error.kind() {
-            io::ErrorKind::NotFound => "; its directory must exist",
-            io::ErrorKind::AddrInUse => "; another server has just taken it",
-            io::ErrorKind::InvalidInput => "; choose a shorter path",
-            _ => "",
+            io::ErrorKind::NotFound => "; its directory must exist".to_owned(),
+            io::ErrorKind::AddrInUse => "; another server has just taken it".to_owned(),
+            io::ErrorKind::InvalidInput => "; choose a shorter path".to_owned(),
+            io::ErrorKind::PermissionDenied => "; its directory must be writable".to_owned(),
+            _ => advice(&error, None),
         };
         Failure::unable(format!("cannot listen on unix:{path:?}: {error}{advice}"))
     };
     let lock = lock(path);
-    if let Found::Stale(identity) = look(path)? {
+    if let Found::Stale(identity) = find(path)? {
         clear(path, identity).map_err(fail)?;
     }
     let address = SockAddr::unix(path).map_err(fail)?;
@@ -127,21 +130,63 @@ pub(crate) fn listen(
     umask(mask);
     bound.map_err(fail)?;
     let file = SocketFile::find(path).map_err(fail)?;
-    let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
-    socket.listen(backlog.unwrap_or(i32::MAX)).map_err(fail)?;
+    listen_with(&socket, backlog).map_err(fail)?;
     drop(lock);
     Ok((socket.into(), file))
 }
 
-/// What a socket of somebody else's making listens on, as the port file shows it.
-#[cfg(feature = "systemd")]
-pub(crate) fn name(listener: &UnixListener) -> String {
-    let path = listener.local_addr().ok().and_then(|bound| Some(bound.as_pathname()?.to_owned()));
-    path.map_or_else(|| "unix:".to_owned(), |path| format!("unix:{}", path.display()))
+/// Listens on an abstract name.
+///
+/// # Errors
+///
+/// If another process listens there, or the name is too long.
+pub(crate) fn listen_abstract(name: &str, backlog: Option<u32>) -> Result<UnixListener, Failure> {
+    let fail = |error: io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "; a server listens there; choose another name".to_owned(),
+            io::ErrorKind::InvalidInput => "; choose a shorter name".to_owned(),
+            _ => advice(&error, None),
+        };
+        Failure::unable(format!("cannot listen on unix:@{}: {error}{advice}", name.escape_debug()))
+    };
+    let address = SockAddr::unix(format!("\0{name}")).map_err(fail)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
+    socket.bind(&address).map_err(fail)?;
+    listen_with(&socket, backlog).map_err(fail)?;
+    Ok(socket.into())
 }
 
-/// Finds out whether somebody answers: to be refused is the mark of a dead one's file.
-fn look(path: &Path) -> Result<Found, Failure> {
+fn listen_with(socket: &Socket, backlog: Option<u32>) -> io::Result<()> {
+    let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+    socket.listen(backlog.unwrap_or(i32::MAX))
+}
+
+/// Returns the name of a socket that was passed in, as the port file shows it.
+#[cfg(feature = "systemd")]
+pub(crate) fn name(listener: &UnixListener) -> String {
+    let Ok(bound) = listener.local_addr() else {
+        return "unix:".to_owned();
+    };
+    match (bound.as_pathname(), abstract_name(&bound)) {
+        (Some(path), _) => format!("unix:{}", path.display()),
+        (None, Some(name)) => format!("unix:@{name}"),
+        (None, None) => "unix:".to_owned(),
+    }
+}
+
+#[cfg(all(feature = "systemd", any(target_os = "linux", target_os = "android")))]
+fn abstract_name(bound: &std::os::unix::net::SocketAddr) -> Option<String> {
+    use std::os::linux::net::SocketAddrExt;
+    bound.as_abstract_name().map(|name| name.escape_ascii().to_string())
+}
+
+#[cfg(all(feature = "systemd", not(any(target_os = "linux", target_os = "android"))))]
+fn abstract_name(_: &std::os::unix::net::SocketAddr) -> Option<String> {
+    None
+}
+
+/// Returns what exists there. A refused connection means that no process listens any more.
+fn find(path: &Path) -> Result<Found, Failure> {
     let refuse =
         |why: String| Err(Failure::unable(format!("cannot listen on unix:{path:?}: {why}")));
     let found = match fs::symlink_metadata(path) {
@@ -178,8 +223,8 @@ fn connect(path: &Path) -> io::Result<()> {
     socket.connect(&SockAddr::unix(path)?)
 }
 
-/// Takes a stale file out of the way by a rename, so that it is known what was taken: if somebody
-/// has put another one there meanwhile it goes back.
+/// Removes a stale file, after a rename that makes sure which file it is: if another process has
+/// put a new one there meanwhile, that one is put back.
 fn clear(path: &Path, stale: Identity) -> io::Result<()> {
     let aside = aside(path)?;
     fs::rename(path, &aside)?;
@@ -199,8 +244,8 @@ fn aside(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// A lock on the directory, which keeps instances that start or end at the same time apart.
-/// Without one, on a file system that has none, the rest still holds.
+/// Locks the directory, for instances that start or end at the same time. `None` on a file system
+/// without locks, where the other checks still hold.
 fn lock(path: &Path) -> Option<File> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

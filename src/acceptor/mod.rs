@@ -288,7 +288,7 @@ impl<Q: Queue> Acceptor<Q> {
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> Result<(), Accepted<Q::Stream>> {
-        let Some(owner) = engine.admit(peer.map(|peer| peer.ip())) else {
+        let Some(owner) = engine.admit(peer) else {
             return Err(Accepted::Client(stream, peer));
         };
         let token = engine.vacant().and_then(|at| {

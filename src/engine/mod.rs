@@ -29,13 +29,13 @@ mod visit;
 
 use log::info;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use self::connection::{Connection, Proof};
 use self::deadline::{Clock, Tick};
 use self::echo::{Flow, LEAST_ROOM};
-use self::observer::Observer;
+use self::observer::{ConnectionId, Observer};
 use self::phase::{Cause, Phase, Stop, StopLimits};
 use self::quota::Quota;
 use self::report::{CloseReason, Report, Stats};
@@ -156,9 +156,14 @@ impl<S: Stream> Engine<S> {
         self.table.vacant()
     }
 
-    /// The owner to insert a connection from `address` under; `None`: it has its share.
-    pub(crate) fn admit(&mut self, address: Option<IpAddr>) -> Option<u32> {
-        self.table.quota.admit(address)
+    /// The owner to insert a connection from `peer` under; `None` if the observer refuses it or
+    /// its address has as many connections as it may have.
+    pub(crate) fn admit(&mut self, peer: Option<SocketAddr>) -> Option<u32> {
+        let mut observers = self.table.observer.iter_mut();
+        if observers.any(|observer| !observer.accepts(peer)) {
+            return None;
+        }
+        self.table.quota.admit(peer.map(|peer| peer.ip()))
     }
 
     /// Gives an owner's share back that no connection took.
@@ -189,6 +194,22 @@ impl<S: Stream> Engine<S> {
             Some(_) => self.drive(at, ready, self.stop.phase() >= Phase::Draining),
         }
         true
+    }
+
+    /// Reads what there is from a connection, and sends its FIN if no input and no pending output
+    /// is left. Returns whether it did.
+    pub(crate) fn close_if_clean(&mut self, id: ConnectionId, now: Instant) -> bool {
+        self.clock.set(now);
+        let Some(at) = self.table.find(id) else { return false };
+        if self.stop.phase() >= Phase::Forcing {
+            return false;
+        }
+        self.drive(at, NO_HINT, true);
+        let clean = self.table.get(at).is_some_and(Connection::is_dry);
+        if clean {
+            self.say_goodbye(at, CloseReason::HostClosed);
+        }
+        clean
     }
 
     /// Starts the stop, once.

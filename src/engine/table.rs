@@ -13,7 +13,7 @@ use super::deadline::Tick;
 use super::echo::Work;
 use super::list::{Link, List, Nodes};
 use super::lists::{Life, Lists, Place};
-use super::observer::{Closed, Observer};
+use super::observer::{Closed, ConnectionId, Observer};
 use super::pipe::Pipes;
 use super::quota::Quota;
 use super::report::{CloseReason, Report};
@@ -138,6 +138,12 @@ impl<S: Stream> Table<S> {
         self.slots.get(at as usize).map(|slot| &slot.connection)
     }
 
+    /// Returns the slot of a connection, unless its slot has another one by now.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
+        let connection = self.get(id.slot())?;
+        (connection.number() == low_half(id.number())).then_some(id.slot())
+    }
+
     pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S>> {
         self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)
     }
@@ -185,7 +191,7 @@ impl<S: Stream> Table<S> {
         self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
         self.lists.insert(&mut self.slots, place, at);
         if let Some(observer) = &mut self.observer {
-            observer.on_open(number, peer);
+            observer.on_open(ConnectionId::new(number, at), peer);
         }
         Some(number)
     }
@@ -245,7 +251,8 @@ impl<S: Stream> Table<S> {
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes echoed", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
-            observer.on_close(Closed { connection: number, reason, bytes: closing.bytes });
+            let connection = ConnectionId::new(number, at);
+            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
         }
     }
 

@@ -104,6 +104,7 @@ impl Host {
                 CloseReason::Drained => "closed drained",
                 CloseReason::ForcedClean => "closed forced clean",
                 CloseReason::ForcedLossy => "closed forced lossy",
+                CloseReason::HostClosed => "closed by the host",
                 CloseReason::IdleTimeout => "closed idle timeout",
                 CloseReason::IoError => "closed io error",
                 CloseReason::PeerClosed => "closed peer closed",

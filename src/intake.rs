@@ -237,4 +237,6 @@ fn classify<S>(error: io::Error) -> Accepted<S> {
 }
 
 #[cfg(test)]
+pub(crate) mod script;
+#[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
 use crate::engine::stream::Stream;
-use crate::handle::{Request, RequestCell};
+use crate::handle::{StopFlag, StopRequest};
 use crate::intake::Queue;
 use crate::orphan::Orphans;
 use crate::token::{Readiness, TokenRange};
@@ -25,7 +25,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) struct Driver<Q: Queue> {
     pub(crate) engine: Engine<Q::Stream>,
     pub(crate) acceptor: Acceptor<Q>,
-    pub(crate) requests: RequestCell,
+    pub(crate) requests: StopFlag,
     /// What it is registered with; `None` while it is not.
     tokens: Option<TokenRange>,
     /// What is waited for once every connection is closed.
@@ -39,7 +39,7 @@ impl<Q: Queue> Driver<Q> {
         Self {
             engine: Engine::new(config),
             acceptor: Acceptor::new(config),
-            requests: RequestCell::default(),
+            requests: StopFlag::default(),
             tokens: None,
             orphans: None,
             room_due: None,
@@ -125,9 +125,9 @@ impl<Q: Queue> Driver<Q> {
     pub(crate) fn end_turn(&mut self, poll: &Q::Poll, now: Instant) {
         let now = self.engine.tell_time(now);
         match self.requests.get() {
-            Request::Nothing => {}
-            Request::Shutdown => self.shut_down(Cause::Requested, poll, now),
-            Request::Force => self.force(Cause::Requested, poll, now),
+            None => {}
+            Some(StopRequest::Graceful) => self.shut_down(Cause::Requested, poll, now),
+            Some(StopRequest::Forced) => self.force(Cause::Requested, poll, now),
         }
         self.engine.advance(now);
         let freed = if self.is_away() { self.engine.reap() } else { self.serve(poll, now) };
@@ -202,9 +202,9 @@ impl<Q: Queue> Driver<Q> {
         let now = self.engine.now()?;
         let phase = self.engine.phase();
         let asked = match self.requests.get() {
-            Request::Nothing => false,
-            Request::Shutdown => phase == Phase::Running,
-            Request::Force => phase < Phase::Finished,
+            None => false,
+            Some(StopRequest::Graceful) => phase == Phase::Running,
+            Some(StopRequest::Forced) => phase < Phase::Finished,
         };
         if asked {
             return Some(now);

@@ -117,6 +117,12 @@ impl<Q: Queue> Acceptor<Q> {
         self.listeners.iter().flatten()
     }
 
+    /// Iterates over the open listeners with their indexes.
+    pub(crate) fn iter_numbered(&self) -> impl Iterator<Item = (usize, &Intake<Q>)> {
+        let slots = self.listeners.iter().enumerate();
+        slots.filter_map(|(index, listener)| Some((index, listener.as_ref()?)))
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Intake<Q>> {
         self.listeners.iter_mut().flatten()
     }
@@ -133,13 +139,9 @@ impl<Q: Queue> Acceptor<Q> {
         self.refused
     }
 
-    pub(crate) fn disown(&mut self) {
-        self.iter_mut().for_each(Intake::disown);
-    }
-
-    pub(crate) fn own(&mut self, index: usize) {
+    pub(crate) fn set_owned(&mut self, index: usize, is_owned: bool) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
-            listener.own();
+            listener.set_owned(is_owned);
         }
     }
 

@@ -47,6 +47,7 @@ Examples:
     after_help = "'--help' shows units, signals, exit codes and examples.",
     after_long_help = AFTER_HELP,
     args_conflicts_with_subcommands = true,
+    args_override_self = true,
     max_term_width = 100
 )]
 pub(crate) struct Cli {

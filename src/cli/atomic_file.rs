@@ -30,14 +30,11 @@ impl AtomicFile {
     ///
     /// If neither the directory takes a new file nor the old file can be written.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
-        let old = OpenOptions::new().write(true).open(path).ok();
-        let (new, refused) = match NewFile::create(path) {
-            Ok(new) => (Some(new), None),
-            Err(error) => (None, Some(error)),
-        };
-        match refused {
-            Some(error) if old.is_none() => Err(error),
-            _ => Ok(Self { path: path.to_owned(), new, old }),
+        let path = path.to_owned();
+        match (NewFile::create(&path), OpenOptions::new().write(true).open(&path)) {
+            (Ok(new), old) => Ok(Self { path, new: Some(new), old: old.ok() }),
+            (Err(_), Ok(old)) => Ok(Self { path, new: None, old: Some(old) }),
+            (Err(error), Err(_)) => Err(error),
         }
     }
 

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 
 mod address;
 mod admin;
+mod advice;
 mod args;
 mod atomic_file;
 mod bench;
@@ -19,6 +20,7 @@ mod limits;
 mod logger;
 mod output;
 mod serve;
+mod signal;
 mod units;
 
 use args::{Cli, Command, Page, Shell};
@@ -26,6 +28,7 @@ use failure::Failure;
 
 /// Runs the program with the arguments of the process.
 pub(crate) fn run() -> ExitCode {
+    signal::survive_file_size_limit();
     let cli = match Cli::try_parse_from(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return print_parser_message(error),

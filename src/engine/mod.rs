@@ -343,6 +343,7 @@ impl<S: Stream> Engine<S> {
             self.table.unvisit_all();
         }
         self.told = phase;
+        self.table.report.phase = phase;
         self.table.report.phases = self.stop.times();
         self.table.report.stop = self.stop.elapsed(now);
         let spent = self.table.report.stop.unwrap_or(Duration::ZERO);

@@ -45,10 +45,14 @@ mod handshake;
 #[cfg(feature = "cli")]
 mod host;
 #[cfg(feature = "cli")]
+mod inherited;
+#[cfg(feature = "cli")]
 mod liar;
 mod library;
 #[cfg(feature = "cli")]
 mod naive;
+#[cfg(feature = "cli")]
+mod output;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

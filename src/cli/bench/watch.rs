@@ -12,6 +12,7 @@ use rustix::process::{Signal, getpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::{json, progress::Display, server::Server, usage::Sample};
+use crate::cli::signal;
 use crate::cli::{failure::Failure, output};
 use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
 
@@ -32,11 +33,12 @@ pub(crate) struct Watch<'s> {
 /// A flag that Ctrl-C and a request to end set; the second of them ends the process.
 pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in signal::not_ignored(&[SIGINT, SIGTERM, SIGHUP]) {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
             .map_err(|error| Failure::unable(format!("cannot watch signal {signal}: {error}")))?;
     }
+    signal::unblock();
     Ok(flag)
 }
 

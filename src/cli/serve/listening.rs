@@ -1,23 +1,25 @@
 //! The listening sockets of the server, one or more for each `--listen`.
 
-use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 
 use log::{info, warn};
-use netgrace::{Error, ErrorKind, Server};
+use netgrace::{Error, ListenerId, Ownership, Server};
 
-use crate::cli::address::{ListenAddress, resolve};
+use crate::cli::address::ListenAddress;
 use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
+use crate::cli::serve::bind::{self, explain};
 use crate::cli::serve::handover::{Handed, Label};
 #[cfg(feature = "systemd")]
 use crate::cli::serve::inherited::{self, Passed};
-use crate::cli::serve::settings::{self, Settings};
+use crate::cli::serve::settings::Settings;
 use crate::cli::serve::unix_socket::{self, SocketFile};
 
 /// One listening socket of the server.
 #[derive(Debug)]
 struct BoundListener {
+    id: ListenerId,
     wanted: ListenAddress,
     /// As in the port file: `127.0.0.1:5388`, `unix:/run/x.sock`.
     name: String,
@@ -52,7 +54,7 @@ impl Listening {
         settings: &Settings<'_>,
         handed: &mut Vec<Handed>,
     ) -> Result<(Server, Self), Failure> {
-        let mut server = Server::unbound(settings.config()).map_err(explain)?;
+        let mut server = Server::new(settings.config()).map_err(explain)?;
         let mut listening = Self { listeners: Vec::new(), backlog: settings.backlog };
         for wanted in &settings.listen {
             let text = wanted.to_string();
@@ -68,8 +70,13 @@ impl Listening {
                 }
                 ListenAddress::Unix(path) => {
                     let (listener, file) = unix_socket::listen(path, settings.backlog)?;
-                    server.adopt_unix(listener, true).map_err(explain)?;
-                    listening.add(wanted, text, of_backlog(settings.backlog), None, Some(file));
+                    let id = server.adopt(listener, Ownership::Exclusive).map_err(explain)?;
+                    listening.add(id, wanted, text, of_backlog(settings.backlog), None, Some(file));
+                }
+                ListenAddress::Abstract(name) => {
+                    let listener = unix_socket::listen_abstract(name, settings.backlog)?;
+                    let id = server.adopt(listener, Ownership::Exclusive).map_err(explain)?;
+                    listening.add(id, wanted, text, of_backlog(settings.backlog), None, None);
                 }
                 ListenAddress::Systemd => listening.inherit(&mut server, wanted)?,
             }
@@ -79,16 +86,24 @@ impl Listening {
 
     fn add(
         &mut self,
+        id: ListenerId,
         wanted: &ListenAddress,
         name: String,
         note: String,
         address: Option<SocketAddr>,
         file: Option<SocketFile>,
     ) {
-        self.listeners.push(BoundListener { wanted: wanted.clone(), name, note, address, file });
+        self.listeners.push(BoundListener {
+            id,
+            wanted: wanted.clone(),
+            name,
+            note,
+            address,
+            file,
+        });
     }
 
-    /// Each name's first address that can be had.
+    /// Listens on all addresses of a name.
     fn bind(
         &mut self,
         server: &mut Server,
@@ -96,19 +111,10 @@ impl Listening {
         host: &str,
         port: u16,
     ) -> Result<(), Failure> {
-        let mut failed = None;
-        for candidate in find(wanted, host, port)? {
-            failed = server.listen(candidate).err();
-            if failed.is_none() {
-                break;
-            }
+        for (id, address) in bind::listen_on_all(server, wanted, host, port)? {
+            let note = of_backlog(self.backlog);
+            self.add(id, wanted, address.to_string(), note, Some(address), None);
         }
-        if let Some(error) = failed {
-            return Err(explain(error));
-        }
-        let address = server.local_addrs().last().copied();
-        let name = address.map_or_else(|| wanted.to_string(), |bound| bound.to_string());
-        self.add(wanted, name, of_backlog(self.backlog), address, None);
         Ok(())
     }
 
@@ -127,14 +133,15 @@ impl Listening {
             }
             _ => None,
         };
-        let address = if label.is_unix {
-            server.adopt_unix(socket.into(), false).map_err(explain)?;
-            None
+        let (id, address) = if label.is_unix {
+            let listener = UnixListener::from(socket);
+            (server.adopt(listener, Ownership::Shared).map_err(explain)?, None)
         } else {
-            server.adopt(socket.into()).map_err(explain)?;
-            server.local_addrs().last().copied()
+            let listener = TcpListener::from(socket);
+            let id = server.adopt(listener, Ownership::Shared).map_err(explain)?;
+            (id, server.local_addrs().last().copied())
         };
-        self.add(wanted, label.name, note, address, file);
+        self.add(id, wanted, label.name, note, address, file);
         Ok(())
     }
 
@@ -148,15 +155,15 @@ impl Listening {
             let note = format!(" (systemd socket {unit:?})");
             match passed {
                 Passed::Tcp(listener) => {
-                    server.adopt(listener).map_err(failed)?;
+                    let id = server.adopt(listener, Ownership::Shared).map_err(failed)?;
                     let address = server.local_addrs().last().copied();
                     let name = address.map_or_else(String::new, |address| address.to_string());
-                    self.add(wanted, name, note, address, None);
+                    self.add(id, wanted, name, note, address, None);
                 }
                 Passed::Unix(listener) => {
                     let name = unix_socket::name(&listener);
-                    server.adopt_unix(listener, false).map_err(failed)?;
-                    self.add(wanted, name, note, None, None);
+                    let id = server.adopt(listener, Ownership::Shared).map_err(failed)?;
+                    self.add(id, wanted, name, note, None, None);
                 }
             }
         }
@@ -183,9 +190,9 @@ impl Listening {
 
     /// Notes that no other process shares them, apart from the service manager.
     pub(crate) fn take_ownership(&mut self, server: &mut Server) {
-        for (index, listener) in self.listeners.iter_mut().enumerate() {
+        for listener in &mut self.listeners {
             if !listener.is_managed() {
-                server.own_listener(index);
+                server.set_ownership(listener.id, Ownership::Exclusive);
             }
             if let Some(file) = &mut listener.file {
                 file.set_ours(true);
@@ -195,9 +202,11 @@ impl Listening {
 
     /// Notes that a successor shares them.
     pub(crate) fn share(&mut self, server: &mut Server) {
-        server.disown_listeners();
-        for file in self.listeners.iter_mut().filter_map(|listener| listener.file.as_mut()) {
-            file.set_ours(false);
+        for listener in &mut self.listeners {
+            server.set_ownership(listener.id, Ownership::Shared);
+            if let Some(file) = &mut listener.file {
+                file.set_ours(false);
+            }
         }
     }
 
@@ -208,10 +217,13 @@ impl Listening {
 
     /// Logs the addresses.
     pub(crate) fn announce(&self, settings: &Settings<'_>) {
-        for BoundListener { name, note, address, .. } in &self.listeners {
+        for BoundListener { wanted, name, note, address, .. } in &self.listeners {
             info!(target: TARGET, "listening on {name}{note}");
             if address.is_some_and(|address| address.ip().is_unspecified()) {
                 warn!(target: TARGET, "{name} is open to every network of this machine");
+            }
+            if matches!(wanted, ListenAddress::Abstract(_)) {
+                warn!(target: TARGET, "{name} is open to every user of this machine");
             }
         }
         if settings.is_backlog_capped() {
@@ -228,39 +240,13 @@ impl Listening {
 pub(crate) fn check(settings: &Settings<'_>) -> Result<(), Failure> {
     for wanted in &settings.listen {
         match wanted {
-            ListenAddress::Tcp { host, port } => drop(find(wanted, host, *port)?),
-            ListenAddress::Unix(_) | ListenAddress::Systemd => {}
+            ListenAddress::Tcp { host, port } => drop(bind::find(wanted, host, *port)?),
+            ListenAddress::Unix(_) | ListenAddress::Abstract(_) | ListenAddress::Systemd => {}
         }
     }
     Ok(())
 }
 
-fn find(wanted: &ListenAddress, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    resolve(host, port)
-        .map_err(|error| Failure::unable(format!("cannot resolve {wanted}: {error}")))
-}
-
 fn of_backlog(backlog: Option<u32>) -> String {
     backlog.map_or_else(String::new, |backlog| format!(" (backlog {backlog})"))
-}
-
-/// Adds what the user can do to an error of the library, which says what was attempted and why
-/// it failed.
-pub(crate) fn explain(error: Error) -> Failure {
-    if error.kind() == ErrorKind::Config {
-        return Failure::usage(settings::in_flags(&error.to_string()));
-    }
-    let message = match error.kind() {
-        ErrorKind::TokenRange => error.to_string(),
-        _ => format!("cannot {error}"),
-    };
-    let advice = match io::Error::from(error).kind() {
-        io::ErrorKind::AddrInUse => "; choose another port, or port 0 for any free one",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need privileges, such as CAP_NET_BIND_SERVICE"
-        }
-        _ => "",
-    };
-    Failure::unable(format!("{message}{advice}"))
 }

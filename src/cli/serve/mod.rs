@@ -1,6 +1,7 @@
 //! `netgrace serve`: binds, runs the loop, and reports how the stop ended.
 
 pub(crate) mod args;
+pub(crate) mod bind;
 pub(crate) mod handover;
 #[cfg(feature = "systemd")]
 mod inherited;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use log::{error, info};
-use netgrace::{EventLoop, Report, Server, Signals};
+use netgrace::{EventLoop, Grade, Report, Server, Signals};
 
 use crate::cli::address::ListenAddress;
 use crate::cli::admin::Admin;
@@ -29,18 +30,23 @@ use crate::cli::limits::OpenFiles;
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output::{self, Patience};
 use crate::cli::serve::args::ServeArgs;
-use crate::cli::serve::listening::{Listening, explain};
+use crate::cli::serve::bind::explain;
+use crate::cli::serve::listening::Listening;
 use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::service::Service;
 use crate::cli::serve::settings::Settings;
 use crate::cli::serve::successor::Program;
+use crate::cli::signal;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let rust_log = std::env::var_os("RUST_LOG");
     logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
     // Before everything that takes time: a stop signal that arrives during a bind is a request.
-    let signals = Signals::install().map_err(explain)?;
+    signal::survive_terminal_stop();
+    let wanted: Vec<i32> = Signals::STOP.into_iter().chain(service::SIGNALS).collect();
+    let signals = Signals::install(signal::to_handle(&wanted)).map_err(explain)?;
+    signal::unblock();
     if args.dry_run {
         return dry_run(args, first);
     }
@@ -53,7 +59,9 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     let admin = args.admin.as_ref().map(|wanted| Admin::open(wanted, &mut handed)).transpose()?;
     listening.announce(&settings);
     info!(target: TARGET, "open files: {}", settings.files);
-    let mut event_loop = EventLoop::new(server).map_err(explain)?;
+    let event_loop =
+        EventLoop::builder().busy_poll(args.busy_poll.limit()).measure_turns(admin.is_some());
+    let mut event_loop = event_loop.build(server).map_err(explain)?;
     event_loop.watch_signals(signals).map_err(explain)?;
     let mut service = Service::new(event_loop, listening, predecessor, program, args.stats);
     if let Some(admin) = admin {
@@ -69,7 +77,7 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
 /// Checks what can be checked without starting anything, and prints the settings.
 fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
-    drop(Server::unbound(settings.config()).map_err(explain)?);
+    drop(Server::new(settings.config()).map_err(explain)?);
     listening::check(&settings)?;
     Outputs::open(args)?;
     match output::print(&settings.to_string()) {
@@ -110,11 +118,11 @@ impl Outputs {
     }
 
     /// Whether the report, if one is wanted, has been written.
-    fn write_report(&mut self, report: &Report, strict: bool) -> bool {
+    fn write_report(&mut self, report: &Report, least: Grade) -> bool {
         let Some(file) = self.report.take() else {
             return true;
         };
-        let json = report::to_json(report, strict);
+        let json = format!("{}\n", report.to_json(least));
         let written = file.write(json.as_bytes(), Patience::Brief);
         if let Err(error) = &written {
             error!(target: TARGET, "cannot write the report: {error}");
@@ -126,11 +134,12 @@ impl Outputs {
 /// Reports how the stop ended, and returns its exit code; a report that is lost is a failure.
 fn conclude(report: &Report, args: &ServeArgs, outputs: &mut Outputs) -> ExitCode {
     logger::wait_for_room();
-    let is_written = outputs.write_report(report, args.strict);
-    for (level, line) in report::to_lines(report, args.strict) {
+    let least = if args.strict { Grade::Complete } else { Grade::Lossless };
+    let is_written = outputs.write_report(report, least);
+    for (level, line) in report::to_lines(report, least) {
         log::log!(target: TARGET, level, "{line}");
     }
-    match report.exit_code(args.strict) {
+    match report.exit_code(least) {
         0 if !is_written => ExitCode::FAILURE,
         code => ExitCode::from(code),
     }

@@ -22,6 +22,13 @@ use crate::cli::serve::report;
 use crate::cli::serve::successor::{Program, Successor};
 use crate::cli::units::Timeout;
 
+/// Writes the counters to the log.
+const SIGNAL_STATS: i32 = libc::SIGUSR1;
+/// Starts a successor.
+const SIGNAL_UPGRADE: i32 = libc::SIGUSR2;
+/// The signals that the program takes beside those of a stop.
+pub(crate) const SIGNALS: [i32; 2] = [SIGNAL_STATS, SIGNAL_UPGRADE];
+
 /// The tokens of the program's own sources, above the server's.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
@@ -32,8 +39,8 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn new(first: usize) -> Self {
-        let after = |more| Token(first.saturating_add(more));
+    fn new(first: Token) -> Self {
+        let after = |more| Token(first.0.saturating_add(more));
         Self { predecessor: after(0), successor: after(1), admin: after(2) }
     }
 }
@@ -103,7 +110,6 @@ impl Service {
     /// If the poll refuses.
     pub(crate) fn add_admin(&mut self, mut admin: Admin) -> io::Result<()> {
         admin.register(self.event_loop.registry(), self.tokens.admin)?;
-        self.event_loop.measure_turns();
         self.admin = Some(admin);
         Ok(())
     }
@@ -133,6 +139,10 @@ impl Service {
         while !self.event_loop.is_finished() {
             self.turn();
         }
+        if let Some(successor) = &mut self.successor {
+            successor.abandon("this process has stopped", Instant::now());
+            successor.wait_for_end();
+        }
     }
 
     fn turn(&mut self) {
@@ -151,8 +161,8 @@ impl Service {
                 admin.on_event(event);
             }
         });
-        let asked = self.event_loop.take_stats_request();
-        if self.event_loop.take_upgrade_request() {
+        let asked = self.take(SIGNAL_STATS);
+        if self.take(SIGNAL_UPGRADE) {
             self.start_successor(Instant::now());
         }
         if by_predecessor && let Some(predecessor) = &mut self.predecessor {
@@ -176,6 +186,10 @@ impl Service {
         if let Some(admin) = &mut self.admin {
             admin.end_turn(self.event_loop.registry(), &Facts::of(&self.event_loop), now);
         }
+    }
+
+    fn take(&self, signal: i32) -> bool {
+        self.event_loop.signals().is_some_and(|signals| signals.take(signal))
     }
 
     /// Whether another event source has deadlines.
@@ -215,8 +229,13 @@ impl Service {
             return;
         }
         let admin = self.admin.as_ref().and_then(Admin::to_hand_over);
-        let sockets: Vec<(Label, BorrowedFd<'_>)> =
-            self.listening.labels().into_iter().zip(server.listeners()).chain(admin).collect();
+        let sockets: Vec<(Label, BorrowedFd<'_>)> = self
+            .listening
+            .labels()
+            .into_iter()
+            .zip(server.listeners().map(|(_, fd)| fd))
+            .chain(admin)
+            .collect();
         let started = Successor::start(&self.program, &sockets, now);
         let registry = self.event_loop.registry();
         let started = started.map(|mut successor| {
@@ -235,6 +254,7 @@ impl Service {
     fn follow_successor(&mut self, has_event: bool, now: Instant) {
         let Some(successor) = &mut self.successor else { return };
         let phase = self.event_loop.server().phase();
+        let was_in_charge = successor.is_in_charge();
         if has_event {
             successor.on_event(now);
         }
@@ -244,6 +264,10 @@ impl Service {
         }
         let is_handed_over = successor.is_in_charge() && phase >= Phase::Draining;
         if successor.has_ended() || is_handed_over {
+            if was_in_charge && !is_handed_over {
+                // No other process is left to take clients from the queues.
+                self.listening.take_ownership(self.event_loop.server_mut());
+            }
             // Our listeners are closed; the end of the channel reports that.
             self.successor = None;
         } else if successor.is_ready() {

@@ -235,7 +235,7 @@ pub(crate) fn format_size(bytes: u64) -> String {
     found.unwrap_or_else(|| format!("{bytes}B"))
 }
 
-/// Returns `whole.fraction`, where the fraction has `digits` digits of which trailing zeros are dropped.
+/// Returns `whole.fraction` with `digits` digits in the fraction, trailing zeros dropped.
 fn decimal(whole: impl fmt::Display, fraction: u32, digits: usize) -> String {
     if fraction == 0 {
         return whole.to_string();
@@ -257,7 +257,8 @@ fn split_term(text: &str) -> Option<(&str, &str, &str)> {
     well_formed.then_some((number, unit, rest))
 }
 
-/// Returns `number` times `scale`: `None` if it overflows, `Some(None)` if it is no whole number.
+/// Returns `number` times `scale`: `None` if it overflows, `Some(None)` if it is not a whole
+/// number.
 fn scaled(number: &str, scale: u128) -> Option<Option<u128>> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction = fraction.trim_end_matches('0');

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::connection::Connection;
-
 /// The audit of a stop, from the clients' side. Times count from the request to stop.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -78,7 +76,7 @@ pub(super) enum Ending {
 
 /// One worker's part of the audit; times in nanoseconds since the start of the run.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Verdicts {
+pub(super) struct AuditCounts {
     pub(super) connections: u64,
     clean: u64,
     lost: u64,
@@ -90,11 +88,10 @@ pub(super) struct Verdicts {
     last_close: u64,
 }
 
-impl Verdicts {
-    /// Judges a marked connection at its end; returns the bytes of it that never came back.
-    pub(super) fn judge(&mut self, connection: &Connection, ending: Ending, now: u64) -> u64 {
-        let lost = connection.lost_before_mark();
-        let late = connection.late_after_mark();
+impl AuditCounts {
+    /// Judges a marked connection at its end, of whose bytes `lost` were handed over before the
+    /// mark and `late` after it and never came back. Returns the sum of both.
+    pub(super) fn judge(&mut self, ending: Ending, lost: u64, late: u64, now: u64) -> u64 {
         let class = match ending {
             Ending::EndOfStream if lost == 0 => &mut self.clean,
             Ending::EndOfStream => &mut self.lost,

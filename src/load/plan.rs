@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Error, Source, Target};
+use super::source::Source;
+use super::target::Target;
+use crate::error::{Error, ErrorKind};
 
 /// The longest message.
 const SIZE_MAX: usize = 64 * 1024 * 1024;
@@ -128,7 +130,7 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Plan`](super::ErrorKind::Plan), naming the field, its value and the range.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), naming the field, its value and the range.
     pub fn check(&self) -> Result<(), Error> {
         let positive = |rate: f64| rate.is_finite() && rate > 0.0;
         let (shortest, longest) = self.size;
@@ -167,7 +169,7 @@ impl Plan {
             ),
         ];
         match checks.into_iter().find(|(holds, _)| !holds) {
-            Some((_, why)) => Err(Error::plan(why)),
+            Some((_, why)) => Err(Error::new(ErrorKind::Config, why)),
             None => Ok(()),
         }
     }

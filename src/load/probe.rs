@@ -1,21 +1,17 @@
 //! New clients at the moment of a stop and after it: served, reset or refused.
 
-use std::{
-    io::{self, Read, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
-use super::{
-    Target,
-    audit::QueueCounts,
-    clock::Clock,
-    payload::Block,
-    stream::{Dial, Stream},
-};
+use super::audit::QueueCounts;
+use super::clock::Clock;
+use super::payload::PayloadBlock;
+use super::stream::{Dial, Stream};
+use super::target::Target;
 
 /// Bytes that a probe sends and wants back.
 const MESSAGE: usize = 64;
@@ -51,7 +47,7 @@ pub(super) struct Probes {
     events: Events,
     probes: Slab<Probe>,
     target: Target,
-    block: Arc<Block>,
+    block: Arc<PayloadBlock>,
     clock: Clock,
     number: u64,
     next_at: u64,
@@ -69,7 +65,7 @@ enum Outcome {
 }
 
 impl Probes {
-    pub(super) fn new(target: Target, block: Arc<Block>, clock: Clock) -> io::Result<Self> {
+    pub(super) fn new(target: Target, block: Arc<PayloadBlock>, clock: Clock) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(256),
@@ -97,7 +93,7 @@ impl Probes {
             return;
         }
         // Far from where the connections of the load start.
-        let at = u64::from(Block::base(0x0050_524F_4245, self.number));
+        let at = u64::from(PayloadBlock::base(0x0050_524F_4245, self.number));
         entry.insert(Probe { stream, state: State::Connecting, at });
     }
 
@@ -173,7 +169,7 @@ impl Probes {
 
 impl Probe {
     /// Goes on as far as it can.
-    fn advance(&mut self, block: &Block, echoed: &mut u64) -> Outcome {
+    fn advance(&mut self, block: &PayloadBlock, echoed: &mut u64) -> Outcome {
         if self.state == State::Connecting {
             match self.stream.dialled() {
                 Dial::Pending => return Outcome::Pending,

@@ -1,8 +1,10 @@
 //! What a run found out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{Audit, Latency};
+use super::audit::Audit;
+use super::latency::Latency;
 
 /// Everything a run found out; data, never an assertion.
 #[derive(Clone, Debug, Default)]

@@ -3,12 +3,11 @@
 //! One source address has 64 512 usable ports towards one target, and the kernel's own choice is
 //! narrower still. On loopback every address of 127.0.0.0/8 can be bound without configuration.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    str::FromStr,
-};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::str::FromStr;
 
-use super::{Error, Target};
+use super::target::Target;
+use crate::error::{Error, ErrorKind};
 
 /// Above so many connections to one target the kernel's own choice of ports may run out.
 const KERNEL_PORTS: usize = 28_000;
@@ -25,7 +24,7 @@ impl FromStr for Source {
 
     /// Reads `IP` or, for IPv4, `IP/PREFIX` (8 to 32).
     fn from_str(text: &str) -> Result<Self, Error> {
-        let wrong = |why: &str| Error::plan(format!("source '{text}': {why}"));
+        let wrong = |why: &str| Error::new(ErrorKind::Config, format!("source '{text}': {why}"));
         let (ip, prefix) = match text.split_once('/') {
             Some((ip, prefix)) => (ip, Some(prefix)),
             None => (text, None),

@@ -1,15 +1,13 @@
 //! A client stream of either family, and how it is dialled.
 
-use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream as StdTcpStream},
-    time::Duration,
-};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token, net};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::Target;
+use super::target::Target;
 
 /// A client stream.
 #[derive(Debug)]

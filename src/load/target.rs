@@ -1,13 +1,11 @@
 //! Where the load goes.
 
-use std::{
-    fmt,
-    net::{SocketAddr, ToSocketAddrs},
-    path::PathBuf,
-    str::FromStr,
-};
+use std::fmt;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
 
-use super::Error;
+use crate::error::{Error, ErrorKind};
 
 /// The most ports that one target may span.
 const PORTS_MAX: u16 = 10_000;
@@ -27,27 +25,39 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Plan`](super::ErrorKind::Plan) with the text and what is wrong with it.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) with the text and what is wrong with it.
     pub fn parse(text: &str) -> Result<Vec<Self>, Error> {
         if let Some(path) = text.strip_prefix("unix:") {
             if path.is_empty() {
-                return Err(Error::plan(format!("target '{text}': the path is missing")));
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("target '{text}': the path is missing"),
+                ));
             }
             return Ok(vec![Self::Unix(PathBuf::from(path))]);
         }
         let Some((host, ports)) = text.rsplit_once(':') else {
-            return Err(Error::plan(format!("target '{text}': no port; write HOST:PORT")));
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("target '{text}': no port; write HOST:PORT"),
+            ));
         };
         let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
         let port = |digits: &str| {
             u16::from_str(digits).ok().filter(|port| *port > 0).ok_or_else(|| {
-                Error::plan(format!("target '{text}': '{digits}' is not a port (1 to 65535)"))
+                Error::new(
+                    ErrorKind::Config,
+                    format!("target '{text}': '{digits}' is not a port (1 to 65535)"),
+                )
             })
         };
         let (first, last) = (port(first)?, port(last)?);
         if last < first || last.saturating_sub(first) >= PORTS_MAX {
             let most = format!("1 to {PORTS_MAX} ports, the lower one first");
-            return Err(Error::plan(format!("target '{text}': a range spans {most}")));
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("target '{text}': a range spans {most}"),
+            ));
         }
         (first..=last).map(|port| resolve(text, host, port).map(Self::Tcp)).collect()
     }
@@ -67,11 +77,12 @@ fn resolve(text: &str, host: &str, port: u16) -> Result<SocketAddr, Error> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     let mut found = (bare, port)
         .to_socket_addrs()
-        .map_err(|error| Error::plan(format!("target '{text}': {error}")))?
+        .map_err(|error| Error::new(ErrorKind::Config, format!("target '{text}': {error}")))?
         .collect::<Vec<_>>();
     // A name like localhost gives both families; servers on loopback mostly listen on IPv4 alone.
     found.sort_by_key(SocketAddr::is_ipv6);
-    let none = || Error::plan(format!("target '{text}': the name has no address"));
+    let none =
+        || Error::new(ErrorKind::Config, format!("target '{text}': the name has no address"));
     found.into_iter().next().ok_or_else(none)
 }
 

@@ -1,13 +1,13 @@
 //! The flags of `netgrace bench`.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    check::Check,
-    value::{self, Active, Label, Percentile, Ports, Sizes},
-};
+use super::condition::Condition;
+use super::value::{self, Active, Label, Percentile, Ports, Sizes};
 use crate::cli::units;
 use netgrace::load::Source;
 
@@ -24,7 +24,7 @@ Units:
   EXPR   METRIC, '<' or '>', VALUE; METRIC: min mean max p50 p99 p99.9 … (from the schedule with
          --rate, else from send), rtt.p99 (from send), connect.p99, rate, errors, retried, failed,
          wrong, missing, extra, cpu (server CPU time per message), rss (server memory per
-         connection); a metric that cannot be told counts as out of bounds
+         connection); a metric that is not known counts as out of bounds
 
 Latency:
   With --rate messages are due on a constant schedule and latency counts from the scheduled time,
@@ -50,7 +50,7 @@ Examples:
 
 /// The flags of `netgrace bench`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "'--help' tells units, expressions, exit codes and examples.")]
+#[command(after_help = "'--help' has units, expressions, exit codes and examples.")]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct BenchArgs {
     /// Where to connect to, in turn: HOST:PORT, HOST:FIRST-LAST, unix:PATH
@@ -223,13 +223,13 @@ pub(crate) struct BenchArgs {
 
     /// Exit with 6 if this holds, such as 'p99>5ms' or 'rate<100k'; repeatable
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
-    pub(crate) fail_if: Vec<Check>,
+    pub(crate) fail_if: Vec<Condition>,
 
     /// Copied into the JSON; repeatable
     #[arg(long, value_name = "K=V", value_parser = value::label, help_heading = "Output")]
     pub(crate) label: Vec<Label>,
 
-    /// Print the joint report of runs from their JSON files, and run nothing
+    /// Print the merged report of runs from their JSON files, and run nothing
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Output")]
     #[arg(conflicts_with_all = ["targets", "command", "pid", "shutdown_after"])]
     pub(crate) merge: Vec<PathBuf>,

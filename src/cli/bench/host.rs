@@ -1,11 +1,9 @@
 //! The machine that a run was made on.
 
-use std::{
-    fs,
-    hash::{BuildHasher, RandomState},
-    thread,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a reader of the results wants to know about the machine.
 #[derive(Clone, Debug)]
@@ -19,12 +17,12 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn look() -> Self {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        let range = setting("/proc/sys/net/ipv4/ip_local_port_range");
+        let range = kernel_setting("/proc/sys/net/ipv4/ip_local_port_range");
         let range = range.and_then(|text| {
             let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
             Some((numbers.next()??, numbers.next()??))
         });
-        let somaxconn = setting("/proc/sys/net/core/somaxconn");
+        let somaxconn = kernel_setting("/proc/sys/net/core/somaxconn");
         Self {
             cpus: cpus(),
             kernel,
@@ -34,7 +32,7 @@ impl Host {
     }
 }
 
-fn setting(path: &str) -> Option<String> {
+fn kernel_setting(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 

@@ -2,11 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    outcome::{Complaint, Outcome},
-    setting::Subject,
-    value::Percentile,
-};
+use super::outcome::{Context, Outcome};
+use super::settings::Subject;
+use super::value::Percentile;
+use super::verdict::{self, Finding};
 use netgrace::load::{Audit, Close, Interval, Latency, Results};
 use std::time::Duration;
 
@@ -14,12 +13,12 @@ use std::time::Duration;
 pub(crate) const SCHEMA: &str = "netgrace-bench/1";
 
 /// Everything.
-pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
+pub(crate) fn document(outcome: &Outcome, findings: &[Finding]) -> Value {
     let results = &outcome.results;
-    let list = &outcome.setting.args.percentiles;
-    let mut document = start(outcome);
+    let list = &outcome.context.settings.args.percentiles;
+    let mut document = start(&outcome.context);
     let rest = [
-        ("outcome", verdict(outcome, complaints)),
+        ("outcome", outcome_of(outcome, findings)),
         ("connect", connect(results)),
         ("load", load(outcome)),
         ("latency_from", json!(if results.service.is_some() { "schedule" } else { "send" })),
@@ -38,17 +37,17 @@ pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
 }
 
 /// What is known before the run: the first object of the line format.
-pub(crate) fn start(outcome: &Outcome) -> Map<String, Value> {
-    let setting = &outcome.setting;
-    let labels = setting.args.label.iter().map(|label| (label.0.clone(), json!(label.1)));
+pub(crate) fn start(context: &Context) -> Map<String, Value> {
+    let settings = &context.settings;
+    let labels = settings.args.label.iter().map(|label| (label.0.clone(), json!(label.1)));
     let mut document = Map::new();
     let parts = [
         ("schema", json!(SCHEMA)),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
-        ("started_at", json!(outcome.started_at)),
+        ("started_at", json!(context.started_at)),
         ("labels", Value::Object(labels.collect())),
-        ("config", config(outcome)),
-        ("host", host(outcome)),
+        ("config", config(context)),
+        ("host", host(context)),
     ];
     for (key, value) in parts {
         document.insert(key.to_owned(), value);
@@ -56,13 +55,13 @@ pub(crate) fn start(outcome: &Outcome) -> Map<String, Value> {
     document
 }
 
-fn config(outcome: &Outcome) -> Value {
-    let setting = &outcome.setting;
-    let plan = &setting.plan;
+fn config(context: &Context) -> Value {
+    let settings = &context.settings;
+    let plan = &settings.plan;
     let targets: Vec<_> = plan.targets.iter().map(ToString::to_string).collect();
     json!({
         "targets": targets,
-        "subject": match setting.subject {
+        "subject": match settings.subject {
             Subject::Own => "own",
             Subject::Command(_) => "command",
             Subject::Process(_) => "process",
@@ -70,7 +69,7 @@ fn config(outcome: &Outcome) -> Value {
         },
         "connections": plan.connections,
         "active": plan.active_connections(),
-        "rate_per_s": setting.args.rate,
+        "rate_per_s": settings.args.rate,
         "messages": plan.messages,
         "size_bytes": [plan.size.0, plan.size.1],
         "duration_ns": nanos(plan.stop_after.unwrap_or(plan.duration)),
@@ -79,10 +78,10 @@ fn config(outcome: &Outcome) -> Value {
         "timeout_ns": nanos(plan.timeout),
         "interval_ns": nanos(plan.interval),
         "pipeline": plan.pipeline,
-        "churn_per_s": setting.args.churn,
+        "churn_per_s": settings.args.churn,
         "threads": plan.threads,
         "connect_inflight": plan.connect_inflight,
-        "connect_rate_per_s": setting.args.connect_rate,
+        "connect_rate_per_s": settings.args.connect_rate,
         "connect_timeout_ns": nanos(plan.connect_timeout),
         "busy_poll_ns": nanos(plan.busy_poll),
         "close": match plan.close { Close::Fin => "fin", Close::Rst => "rst" },
@@ -94,8 +93,8 @@ fn config(outcome: &Outcome) -> Value {
     })
 }
 
-fn host(outcome: &Outcome) -> Value {
-    let (host, files) = (&outcome.host, &outcome.files);
+fn host(context: &Context) -> Value {
+    let (host, files) = (&context.host, &context.files);
     json!({
         "cpus": host.cpus,
         "kernel": host.kernel,
@@ -105,18 +104,18 @@ fn host(outcome: &Outcome) -> Value {
     })
 }
 
-fn verdict(outcome: &Outcome, complaints: &[Complaint]) -> Value {
-    let failed: Vec<_> = complaints
+fn outcome_of(outcome: &Outcome, findings: &[Finding]) -> Value {
+    let failed: Vec<_> = findings
         .iter()
-        .map(|complaint| json!({"exit_code": complaint.code, "text": complaint.text}))
+        .map(|finding| json!({"exit_code": finding.code, "text": finding.text}))
         .collect();
-    let code = Outcome::exit_code(complaints);
-    let error = complaints.iter().find(|complaint| complaint.code == 1);
+    let code = verdict::exit_code(findings);
+    let error = findings.iter().find(|finding| finding.code == 1);
     json!({
         "exit_code": code,
         "pass": code == 0,
         "interrupted": outcome.results.interrupted,
-        "error": error.map(|complaint| complaint.text.clone()),
+        "error": error.map(|finding| finding.text.clone()),
         "failed_checks": failed,
     })
 }
@@ -143,7 +142,7 @@ fn connect(results: &Results) -> Value {
 
 fn load(outcome: &Outcome) -> Value {
     let load = &outcome.results.load;
-    let checked = |count: u64| outcome.setting.plan.verify.then_some(count);
+    let checked = |count: u64| outcome.context.settings.plan.verify.then_some(count);
     json!({
         "elapsed_ns": nanos(load.elapsed),
         "messages": load.messages,
@@ -225,7 +224,7 @@ fn shutdown(outcome: &Outcome) -> Value {
     let queue = &audit.queue;
     let known = |count: u64| audited.then_some(count);
     json!({
-        "signal": audited.then_some(outcome.setting.args.signal.name),
+        "signal": audited.then_some(outcome.context.settings.args.signal.name),
         "connections": known(audit.connections),
         "clean": known(audit.clean),
         "lost": known(audit.lost),

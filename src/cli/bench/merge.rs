@@ -1,10 +1,13 @@
-//! `--merge`: the joint report of runs from several machines.
+//! `--merge`: the merged report of runs from several machines.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{figure, json::SCHEMA, text, value::Percentile};
+use super::figure;
+use super::json::SCHEMA;
+use super::text;
+use super::value::Percentile;
 use crate::cli::failure::Failure;
 use netgrace::load::Latency;
 
@@ -40,7 +43,7 @@ const SUMS: [&str; 26] = [
 
 /// The runs put together.
 #[derive(Debug)]
-pub(crate) struct Joint {
+pub(crate) struct Merged {
     runs: Vec<(PathBuf, Value)>,
     latency: Latency,
     service: Option<Latency>,
@@ -48,7 +51,7 @@ pub(crate) struct Joint {
     sums: Vec<(&'static str, Option<f64>)>,
 }
 
-impl Joint {
+impl Merged {
     /// Reads the runs.
     pub(crate) fn read(paths: &[PathBuf]) -> Result<Self, Failure> {
         let mut runs = Vec::new();
@@ -99,7 +102,7 @@ impl Joint {
         self.runs.iter().filter_map(|(_, run)| elapsed(run)).max().unwrap_or(0)
     }
 
-    /// The joint report.
+    /// The merged report.
     pub(crate) fn report(&self, list: &[Percentile]) -> String {
         let count = |place: &str| {
             self.sum(place).map_or_else(|| "?".to_owned(), |count| format!("{count:.0}"))
@@ -148,7 +151,7 @@ impl Joint {
         lines.join("\n") + "\n"
     }
 
-    /// The joint document: it can be merged again.
+    /// The merged document: it can be merged again.
     pub(crate) fn document(&self, list: &[Percentile]) -> Value {
         let mut document = self.runs.first().map_or(Value::Null, |(_, run)| run.clone());
         for (place, sum) in &self.sums {

@@ -2,7 +2,7 @@
 
 mod args;
 mod chart;
-mod check;
+mod condition;
 mod figure;
 mod host;
 mod json;
@@ -11,12 +11,13 @@ mod merge;
 mod outcome;
 mod progress;
 mod server;
-mod setting;
+mod settings;
 mod svg;
 mod table;
 mod text;
 mod usage;
 mod value;
+mod verdict;
 mod watch;
 
 use std::process::ExitCode;
@@ -24,53 +25,44 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 pub(crate) use self::args::BenchArgs;
-use self::{
-    host::Host,
-    limit::OpenFiles,
-    merge::Joint,
-    outcome::{Complaint, Outcome},
-    progress::Display,
-    server::Server,
-    setting::{Setting, Subject},
-    usage::{OwnUsage, Sample, Usage},
-    watch::Watch,
-};
-use crate::cli::{atomic_file::AtomicFile, failure::Failure, output};
-use netgrace::load::{self, Results, Target};
+use self::host::Host;
+use self::limit::OpenFiles;
+use self::merge::Merged;
+use self::outcome::{Context, Outcome};
+use self::progress::Display;
+use self::server::Server;
+use self::settings::{BenchSettings, Subject};
+use self::usage::{OwnUsage, Sample, Usage};
+use self::verdict::Finding;
+use self::watch::Watch;
+use crate::cli::atomic_file::AtomicFile;
+use crate::cli::failure::Failure;
+use crate::cli::output;
+use netgrace::load::{self, Target};
 
 /// Runs the load generator.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
     if !args.merge.is_empty() {
         return merge(args);
     }
-    let mut setting = Setting::new(args)?;
-    let files = OpenFiles::plan(setting.plan.connections);
+    let mut settings = BenchSettings::new(args)?;
+    let files = OpenFiles::plan(settings.plan.connections);
     if args.dry_run {
-        put(&setting.describe(&files, &Host::look()))?;
+        print_stdout(&settings.describe(&files, &Host::look()))?;
         return files.check().map(|()| ExitCode::SUCCESS);
     }
-    claim(&setting)?;
+    claim(&settings)?;
     files.apply()?;
     let interrupted = watch::interruption()?;
-    let mut server = start(&mut setting)?;
+    let mut server = start(&mut settings)?;
     let idle = server.pid().and_then(Sample::take);
-    let mut outcome = Outcome {
-        setting,
-        results: Results::default(),
-        usage: Usage::default(),
-        own_usage: OwnUsage::default(),
-        host: Host::look(),
-        files,
-        started_at: host::timestamp(),
-        exit_code: None,
-        is_watched: server.pid().is_some(),
-        report: None,
-    };
+    let context = Context { settings, host: Host::look(), files, started_at: host::timestamp() };
     if args.ndjson {
-        let mut start = json::start(&outcome);
+        let mut start = json::start(&context);
         start.insert("event".to_owned(), "start".into());
-        put(&format!("{}\n", Value::Object(start)))?;
+        print_stdout(&format!("{}\n", Value::Object(start)))?;
     }
+    let is_watched = server.pid().is_some();
     let mut watch = Watch {
         server: &mut server,
         display: Display::new(!args.quiet && !args.no_progress),
@@ -80,39 +72,44 @@ pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
         begin: [None; 2],
         end: [None; 2],
     };
-    let results = load::run(outcome.setting.plan.clone(), &mut watch);
+    let results = load::run(context.settings.plan.clone(), &mut watch);
     watch.display.finish();
     let ([begin, own_begin], [end, own_end]) = (watch.begin, watch.end);
-    outcome.results = results.map_err(|error| Failure::unable(error.to_string()))?;
-    outcome.usage = Usage::between(idle, begin, end, &outcome.results);
-    outcome.own_usage = OwnUsage::between(own_begin, own_end, &outcome.results);
+    let results = results.map_err(|error| Failure::unable(error.to_string()))?;
     server.end();
-    outcome.exit_code = server.exit_code();
-    outcome.report = server.report();
-    let complaints = outcome.complaints();
-    publish(&outcome, &complaints)?;
-    Ok(ExitCode::from(Outcome::exit_code(&complaints)))
+    let outcome = Outcome {
+        context,
+        usage: Usage::between(idle, begin, end, &results),
+        own_usage: OwnUsage::between(own_begin, own_end, &results),
+        results,
+        exit_code: server.exit_code(),
+        is_watched,
+        report: server.report(),
+    };
+    let findings = outcome.findings();
+    publish(&outcome, &findings)?;
+    Ok(ExitCode::from(verdict::exit_code(&findings)))
 }
 
-/// Prints the joint report of earlier runs.
+/// Prints the merged report of earlier runs.
 fn merge(args: &BenchArgs) -> Result<ExitCode, Failure> {
-    let joint = Joint::read(&args.merge)?;
+    let merged = Merged::read(&args.merge)?;
     let taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
     if let Some(path) = &args.json {
-        write(path, &format!("{}\n", joint.document(&args.percentiles)))?;
+        write(path, &format!("{}\n", merged.document(&args.percentiles)))?;
     }
-    let report = joint.report(&args.percentiles);
+    let report = merged.report(&args.percentiles);
     match (args.quiet, taken) {
         (true, _) => {}
         (false, true) => output::complain(&report),
-        (false, false) => put(&report)?,
+        (false, false) => print_stdout(&report)?,
     }
-    Ok(ExitCode::from(joint.exit_code()))
+    Ok(ExitCode::from(merged.exit_code()))
 }
 
 /// Finds out before the run whether its results can be written.
-fn claim(setting: &Setting) -> Result<(), Failure> {
-    for path in setting.files().filter(|path| path.as_os_str() != "-") {
+fn claim(settings: &BenchSettings) -> Result<(), Failure> {
+    for path in settings.files().filter(|path| path.as_os_str() != "-") {
         let claimed = AtomicFile::claim(path);
         claimed.map_err(|error| {
             Failure::unable(format!("cannot write {}: {error}", path.display()))
@@ -122,14 +119,14 @@ fn claim(setting: &Setting) -> Result<(), Failure> {
 }
 
 /// Starts the server, where that is ours to do, and sets the target of our own.
-fn start(setting: &mut Setting) -> Result<Server, Failure> {
-    match &setting.subject {
+fn start(settings: &mut BenchSettings) -> Result<Server, Failure> {
+    match &settings.subject {
         Subject::Own => {
             let (server, addr) = Server::start_own()?;
-            setting.plan.targets = vec![Target::from(addr)];
+            settings.plan.targets = vec![Target::from(addr)];
             Ok(server)
         }
-        Subject::Command(command) => match setting.plan.targets.first() {
+        Subject::Command(command) => match settings.plan.targets.first() {
             Some(target) => Server::start(command, target),
             None => Err(Failure::usage("no target")),
         },
@@ -139,9 +136,9 @@ fn start(setting: &mut Setting) -> Result<Server, Failure> {
 }
 
 /// Writes everything that was asked for.
-fn publish(outcome: &Outcome, complaints: &[Complaint]) -> Result<(), Failure> {
-    let args = &outcome.setting.args;
-    let document = json::document(outcome, complaints);
+fn publish(outcome: &Outcome, findings: &[Finding]) -> Result<(), Failure> {
+    let args = &outcome.context.settings.args;
+    let document = json::document(outcome, findings);
     if let Some(path) = &args.json {
         write(path, &format!("{document}\n"))?;
     }
@@ -161,28 +158,28 @@ fn publish(outcome: &Outcome, complaints: &[Complaint]) -> Result<(), Failure> {
         if let Some(object) = end.as_object_mut() {
             object.insert("event".to_owned(), "end".into());
         }
-        put(&format!("{end}\n"))?;
+        print_stdout(&format!("{end}\n"))?;
     }
     if args.quiet {
         return Ok(());
     }
-    let report = text::report(outcome, complaints);
-    if outcome.setting.is_stdout_taken() {
+    let report = text::report(outcome, findings);
+    if outcome.context.settings.is_stdout_taken() {
         output::complain(&report);
         return Ok(());
     }
-    put(&report)
+    print_stdout(&report)
 }
 
 /// Prints on stdout.
-fn put(text: &str) -> Result<(), Failure> {
+fn print_stdout(text: &str) -> Result<(), Failure> {
     output::print(text).map_err(|error| Failure::unable(format!("cannot write to stdout: {error}")))
 }
 
 /// Writes a file, or to stdout for `-`.
 fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
     if path.as_os_str() == "-" {
-        return put(text);
+        return print_stdout(text);
     }
     let written = AtomicFile::claim(path).and_then(|file| file.write(text.as_bytes()));
     written.map_err(|error| Failure::unable(format!("cannot write {}: {error}", path.display())))

@@ -1,21 +1,16 @@
 //! The server under load: our own child, a command's, a process that runs, or one unknown.
 
-use std::{
-    ffi::OsString,
-    fs, io,
-    net::{SocketAddr, TcpStream},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{
-            net::UnixStream,
-            process::{CommandExt, ExitStatusExt},
-        },
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
@@ -44,7 +39,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Whoever listens on the target.
+    /// A server of which only the target is known.
     pub(crate) fn unknown() -> Self {
         Self { child: None, pid: None, pidfd: None, report: None, directory: None, status: None }
     }

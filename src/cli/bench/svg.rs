@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::text_anchor::{HPos, Pos, VPos},
-};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{figure, outcome::Outcome, text};
+use super::figure;
+use super::outcome::Outcome;
+use super::text;
 use netgrace::load::{Interval, Latency};
 
 const SIZE: (u32, u32) = (960, 1080);

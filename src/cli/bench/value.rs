@@ -1,6 +1,7 @@
 //! The values of flags that no other command has.
 
-use std::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 use rustix::process::Signal;
 

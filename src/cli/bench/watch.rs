@@ -1,18 +1,19 @@
 //! Watches a run: shows it, samples the server, stops it for the audit, heeds Ctrl-C.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::process::{Signal, getpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{json, progress::Display, server::Server, usage::Sample};
-use crate::cli::{failure::Failure, output};
+use super::json;
+use super::progress::Display;
+use super::server::Server;
+use super::usage::Sample;
+use crate::cli::failure::Failure;
+use crate::cli::output;
 use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
 
 /// The observer of a run.

@@ -2,28 +2,24 @@
 
 mod stop;
 
-use std::{
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, RecvTimeoutError},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use mio::Waker;
 
-use super::{
-    Error, Plan, Results,
-    clock::{Clock, NEVER, nanos},
-    control::{Control, Gauges, Note, Phase, Progress},
-    observer::{Flow, Observer},
-    payload::Block,
-    series::Series,
-    source::Pool,
-    tally::Tally,
-    worker::{Share, Shared, Worker},
-};
+use super::clock::{Clock, NEVER, nanos};
+use super::control::{Control, Gauges, Milestone, Milestones, Phase, Progress, WorkerMessage};
+use super::counts::WorkerCounts;
+use super::observer::{Flow, Observer};
+use super::payload::PayloadBlock;
+use super::plan::Plan;
+use super::results::Results;
+use super::series::Series;
+use super::source::Pool;
+use super::worker::{Shared, Worker, WorkerPlan};
+use crate::error::{Error, ErrorKind};
 
 /// The observer is asked this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,38 +34,48 @@ const HURRY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Plan`](super::ErrorKind::Plan) for a value out of range,
-/// [`ErrorKind::System`](super::ErrorKind::System) where a poll or a thread cannot be had.
+/// [`ErrorKind::Config`](crate::ErrorKind::Config) for a value out of range,
+/// [`ErrorKind::Poll`](crate::ErrorKind::Poll) where a poll or a thread cannot be had.
 pub fn run(plan: Plan, observer: &mut dyn Observer) -> Result<Results, Error> {
     plan.check()?;
-    let (sender, notes) = mpsc::channel();
+    let (sender, inbox) = mpsc::channel();
     let plan = Arc::new(plan);
     let control = Arc::new(Control::new(Clock::start()));
     let pool = Pool::choose(&plan.sources, plan.source_ports, &plan.targets, plan.connections);
     let shared = Shared {
         plan: Arc::clone(&plan),
-        block: Arc::new(Block::new(plan.seed)),
+        block: Arc::new(PayloadBlock::new(plan.seed)),
         pool: pool.map(Arc::new),
         control: Arc::clone(&control),
-        notes: sender,
+        coordinator: sender,
     };
     let mut workers = Vec::new();
-    for share in shares(&plan) {
-        workers.push(Hand::start(&shared, share)?);
+    for worker_plan in worker_plans(&plan) {
+        workers.push(WorkerHandle::start(&shared, worker_plan)?);
     }
     let block = Arc::clone(&shared.block);
     drop(shared);
     let series = Series::new(plan.interval, workers.len(), plan.rate.is_some());
-    let said = vec![Said::default(); workers.len()];
+    let reached = vec![Milestones::default(); workers.len()];
     let results = Results::default();
-    let mut run =
-        Run { plan, control, block, workers, notes, observer, series, said, results, tick_at: 0 };
+    let mut run = Run {
+        plan,
+        control,
+        block,
+        workers,
+        inbox,
+        observer,
+        series,
+        reached,
+        results,
+        tick_at: 0,
+    };
     run.lead();
     Ok(run.gather())
 }
 
 /// Splits the plan among the workers.
-fn shares(plan: &Plan) -> Vec<Share> {
+fn worker_plans(plan: &Plan) -> Vec<WorkerPlan> {
     let threads = plan.threads.min(plan.connections).max(1);
     let part = |whole: usize, id: usize| {
         let each = whole.checked_div(threads).unwrap_or(0);
@@ -79,57 +85,49 @@ fn shares(plan: &Plan) -> Vec<Share> {
     let mut first = 0_usize;
     (0..threads)
         .map(|id| {
-            let seats = part(plan.connections, id);
+            let slots = part(plan.connections, id);
             let messages = plan.messages.map(|all| {
                 let all = usize::try_from(all).unwrap_or(usize::MAX);
                 u64::try_from(part(all, id)).unwrap_or(u64::MAX)
             });
-            let active = part(plan.active_connections(), id).min(seats);
-            let share = Share { id, threads, seats, active, first, messages };
-            first = first.saturating_add(seats);
-            share
+            let active = part(plan.active_connections(), id).min(slots);
+            let worker_plan = WorkerPlan { id, threads, slots, active, first, messages };
+            first = first.saturating_add(slots);
+            worker_plan
         })
         .collect()
 }
 
 /// A worker's thread, as the coordinator holds it.
-struct Hand {
+struct WorkerHandle {
     thread: Option<JoinHandle<()>>,
     waker: Waker,
     gauges: Arc<Gauges>,
 }
 
-impl Hand {
-    fn start(shared: &Shared, share: Share) -> Result<Self, Error> {
+impl WorkerHandle {
+    fn start(shared: &Shared, worker_plan: WorkerPlan) -> Result<Self, Error> {
         let gauges = Arc::new(Gauges::default());
-        let (worker, waker) = Worker::new(shared.clone(), share, Arc::clone(&gauges))
-            .map_err(|error| Error::system("a poll for the load generator", error))?;
-        let name = format!("load-{}", share.id);
+        let (worker, waker) = Worker::new(shared.clone(), worker_plan, Arc::clone(&gauges))
+            .map_err(|error| Error::io(ErrorKind::Poll, "a poll for the load generator", error))?;
+        let name = format!("load-{}", worker_plan.id);
         let thread = thread::Builder::new().name(name).spawn(|| worker.run());
-        let thread =
-            thread.map_err(|error| Error::system("a thread for the load generator", error))?;
+        let thread = thread.map_err(|error| {
+            Error::io(ErrorKind::Poll, "a thread for the load generator", error)
+        })?;
         Ok(Self { thread: Some(thread), waker, gauges })
     }
-}
-
-/// What a worker has said so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Said {
-    connected: bool,
-    spent: bool,
-    settled: bool,
-    empty: bool,
 }
 
 struct Run<'o> {
     plan: Arc<Plan>,
     control: Arc<Control>,
-    block: Arc<Block>,
-    workers: Vec<Hand>,
-    notes: Receiver<(usize, Note)>,
+    block: Arc<PayloadBlock>,
+    workers: Vec<WorkerHandle>,
+    inbox: Receiver<(usize, WorkerMessage)>,
     observer: &'o mut dyn Observer,
     series: Series,
-    said: Vec<Said>,
+    reached: Vec<Milestones>,
     results: Results,
     tick_at: u64,
 }
@@ -139,7 +137,7 @@ impl Run<'_> {
     fn lead(&mut self) {
         self.enter(Phase::Connecting);
         let began = self.control.clock.now();
-        self.wait(None, |said| said.connected);
+        self.wait(None, &[Milestone::Connected]);
         self.results.connect.elapsed =
             Duration::from_nanos(self.control.clock.now().saturating_sub(began));
         let nobody = self.progress().open == 0;
@@ -156,14 +154,14 @@ impl Run<'_> {
     fn load(&mut self) {
         if !self.plan.warmup.is_zero() {
             self.enter(Phase::Warmup);
-            self.wait(Some(self.plan.warmup), |said| said.empty);
+            self.wait(Some(self.plan.warmup), &[Milestone::Empty]);
         }
         let mut end = self.control.clock.now();
         if !self.results.interrupted {
             self.enter(Phase::Measuring);
             self.series.begin(self.control.since());
             let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
-            end = self.wait(Some(duration), |said| said.spent || said.empty);
+            end = self.wait(Some(duration), &[Milestone::Spent, Milestone::Empty]);
         }
         let measured = self.series.start().is_some();
         if self.plan.stop_after.is_some() && measured && !self.results.interrupted {
@@ -173,13 +171,13 @@ impl Run<'_> {
         self.enter_since(Phase::Settling, end);
         self.measured_until(end);
         self.series.end(end);
-        self.wait_on(self.patience(), |said| said.settled);
+        self.wait_on(self.patience(), &[Milestone::Settled]);
         self.close();
     }
 
     fn close(&mut self) {
         self.enter(Phase::Closing);
-        self.wait_on(self.patience().max(TICK), |said| said.empty);
+        self.wait_on(self.patience().max(TICK), &[Milestone::Empty]);
     }
 
     /// How long the end of the run waits for the server.
@@ -212,16 +210,16 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until every worker has said so, at most `patience`, or until the observer ends it;
+    /// Waits until every worker has reached one of these milestones, at most `patience`, or until the observer ends it;
     /// returns when that was, which is not after the end of the patience.
-    fn wait(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) -> u64 {
+    fn wait(&mut self, patience: Option<Duration>, any_of: &[Milestone]) -> u64 {
         let clock = self.control.clock;
         let deadline =
             patience.map_or(NEVER, |patience| self.control.since().saturating_add(nanos(patience)));
         loop {
             self.tick();
             let now = clock.now();
-            let done = self.said.iter().all(is_done);
+            let done = self.have_all_reached(any_of);
             if done || now >= deadline || self.results.interrupted {
                 return now.min(deadline);
             }
@@ -231,43 +229,46 @@ impl Run<'_> {
     }
 
     /// As [`wait`](Self::wait), even if the observer has ended the run.
-    fn wait_on(&mut self, patience: Duration, is_done: fn(&Said) -> bool) {
+    fn wait_on(&mut self, patience: Duration, any_of: &[Milestone]) {
         let interrupted = std::mem::replace(&mut self.results.interrupted, false);
-        self.wait(Some(patience), is_done);
+        self.wait(Some(patience), any_of);
         self.results.interrupted |= interrupted;
     }
 
+    /// Returns whether every worker has reached one of these milestones.
+    fn have_all_reached(&self, any_of: &[Milestone]) -> bool {
+        self.reached.iter().all(|reached| any_of.iter().any(|one| reached.contains(*one)))
+    }
+
     fn listen(&mut self, patience: Duration) {
-        match self.notes.recv_timeout(patience) {
-            Ok((id, note)) => self.note(id, note),
+        match self.inbox.recv_timeout(patience) {
+            Ok((id, message)) => self.handle(id, message),
             Err(RecvTimeoutError::Timeout) => {}
             // All workers have ended by themselves; there is nothing to wait for.
             Err(RecvTimeoutError::Disconnected) => self.results.interrupted = true,
         }
     }
 
-    fn take_notes(&mut self) {
-        while let Ok((id, note)) = self.notes.try_recv() {
-            self.note(id, note);
+    fn take_messages(&mut self) {
+        while let Ok((id, message)) = self.inbox.try_recv() {
+            self.handle(id, message);
         }
     }
 
-    fn note(&mut self, id: usize, note: Note) {
-        let Some(said) = self.said.get_mut(id) else {
-            return;
-        };
-        match note {
-            Note::Connected => said.connected = true,
-            Note::Spent => said.spent = true,
-            Note::Settled => said.settled = true,
-            Note::Empty => said.empty = true,
-            Note::Step(step) => {
+    fn handle(&mut self, id: usize, message: WorkerMessage) {
+        match message {
+            WorkerMessage::Reached(milestone) => {
+                if let Some(reached) = self.reached.get_mut(id) {
+                    reached.insert(milestone);
+                }
+            }
+            WorkerMessage::Step(step) => {
                 if let Some(interval) = self.series.add(*step) {
                     self.observer.interval(&interval);
                     self.results.intervals.push(interval);
                 }
             }
-            Note::Done(tally) => self.add(&tally),
+            WorkerMessage::Done(counts) => self.add(&counts),
         }
     }
 
@@ -313,7 +314,7 @@ impl Run<'_> {
                 self.results.errors.add_other("a load generator thread failed".to_owned());
             }
         }
-        self.take_notes();
+        self.take_messages();
         let totals = self.series.take_totals();
         let results = &mut self.results;
         results.connect.requested = u64::try_from(self.plan.connections).unwrap_or(u64::MAX);
@@ -327,24 +328,24 @@ impl Run<'_> {
     }
 
     /// Adds a worker's account.
-    fn add(&mut self, tally: &Tally) {
+    fn add(&mut self, counts: &WorkerCounts) {
         let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
         let Results { connect, load, errors, audit, .. } = &mut self.results;
-        add(&mut connect.established, tally.established);
-        add(&mut connect.failed, tally.failed);
-        add(&mut connect.retried, tally.retried);
-        add(&mut connect.churned, tally.churned);
-        connect.latency.merge(&tally.connect_latency);
-        add(&mut load.sent_bytes, tally.sent);
-        add(&mut load.verified_bytes, tally.verified);
-        add(&mut load.wrong_bytes, tally.wrong);
-        add(&mut load.extra_bytes, tally.extra);
-        add(&mut load.foreign_bytes, tally.foreign);
-        add(&mut load.audit_bytes, tally.judged);
-        add(&mut load.unsent_messages, tally.unsent_messages);
-        errors.merge(&tally.errors);
+        add(&mut connect.established, counts.established);
+        add(&mut connect.failed, counts.failed);
+        add(&mut connect.retried, counts.retried);
+        add(&mut connect.churned, counts.churned);
+        connect.latency.merge(&counts.connect_latency);
+        add(&mut load.sent_bytes, counts.sent);
+        add(&mut load.verified_bytes, counts.verified);
+        add(&mut load.wrong_bytes, counts.wrong);
+        add(&mut load.extra_bytes, counts.extra);
+        add(&mut load.foreign_bytes, counts.foreign);
+        add(&mut load.audit_bytes, counts.audited_bytes);
+        add(&mut load.unsent_messages, counts.unsent_messages);
+        errors.merge(&counts.errors);
         if let (Some(audit), Some(signal)) = (audit, self.series.signal()) {
-            tally.verdicts.add_to(audit, signal);
+            counts.audit.add_to(audit, signal);
         }
     }
 }

@@ -1,9 +1,13 @@
 //! Stopping the server under load, and what its clients see of it.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::Run;
-use crate::load::{Audit, clock::nanos, control::Phase, probe::Probes};
+use crate::load::audit::Audit;
+use crate::load::clock::nanos;
+use crate::load::control::{Milestone, Phase};
+use crate::load::probe::Probes;
 
 /// Clients that connect at the very moment of a stop.
 const QUEUED_CLIENTS: usize = 16;
@@ -40,14 +44,14 @@ impl Run<'_> {
         let mut gone_at = None;
         loop {
             probes.turn(signal, AUDIT_STEP);
-            self.take_notes();
+            self.take_messages();
             self.tick();
             let now = clock.now();
             let gone = self.observer.is_server_gone();
             if gone == Some(true) && gone_at.is_none() {
                 gone_at = Some(now);
             }
-            let empty = self.said.iter().all(|said| said.empty) && !probes.is_pending();
+            let empty = self.have_all_reached(&[Milestone::Empty]) && !probes.is_pending();
             let over = empty && gone != Some(false);
             let left = gone_at.is_some_and(|at| now.saturating_sub(at) > AFTER_EXIT);
             if over || left || now >= deadline || self.results.interrupted {

@@ -1,36 +1,31 @@
-//! One generator thread: a poll loop over its seats.
+//! One generator thread: a poll loop over its slots.
 
 mod connect;
 mod finish;
-mod note;
+mod message;
 mod schedule;
 mod timer;
 mod traffic;
 
-use std::{
-    io,
-    sync::{Arc, mpsc::Sender},
-    time::Duration,
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
-use self::{
-    connect::Connector,
-    schedule::{Churn, Schedule},
-    timer::Timer,
-};
-use super::{
-    Plan,
-    clock::{NEVER, nanos},
-    connection::{Connection, State},
-    control::{Control, Gauges, Note, Phase},
-    payload::Block,
-    random::Random,
-    source::Pool,
-    tally::Tally,
-};
+use self::connect::Connector;
+use self::schedule::{Churn, Schedule};
+use self::timer::Timer;
+use super::clock::{NEVER, nanos};
+use super::connection::{Connection, State};
+use super::control::{Control, Gauges, Milestones, Phase, WorkerMessage};
+use super::counts::WorkerCounts;
+use super::payload::PayloadBlock;
+use super::plan::Plan;
+use super::random::Random;
+use super::source::Pool;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -43,12 +38,12 @@ const PUBLISH_EVERY: u64 = 20_000_000;
 
 /// A worker's part of the plan.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
+pub(super) struct WorkerPlan {
     /// The worker's number, and how many there are.
     pub(super) id: usize,
     pub(super) threads: usize,
-    /// Its seats, and the number of its first one among those of all workers.
-    pub(super) seats: usize,
+    /// Its slots, and the number of its first one among those of all workers.
+    pub(super) slots: usize,
     pub(super) active: usize,
     pub(super) first: usize,
     /// How many messages it may begin in the measured time.
@@ -59,29 +54,29 @@ pub(super) struct Share {
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
-    pub(super) block: Arc<Block>,
+    pub(super) block: Arc<PayloadBlock>,
     pub(super) pool: Option<Arc<Pool>>,
     pub(super) control: Arc<Control>,
-    pub(super) notes: Sender<(usize, Note)>,
+    pub(super) coordinator: Sender<(usize, WorkerMessage)>,
 }
 
 /// One generator thread's state.
 #[derive(Debug)]
 pub(super) struct Worker {
     shared: Shared,
-    share: Share,
+    worker_plan: WorkerPlan,
     gauges: Arc<Gauges>,
     poll: Poll,
     timer: Option<Timer>,
-    seats: Slab<Connection>,
+    slots: Slab<Connection>,
     connector: Connector,
     schedule: Option<Schedule>,
     churn: Option<Churn>,
     sizes: Random,
-    tally: Tally,
+    counts: WorkerCounts,
     buffer: Box<[u8]>,
     phase: Phase,
-    /// Seats with a connection, and messages in flight on them.
+    /// Slots with a connection, and messages in flight on them.
     open: u64,
     inflight: u64,
     /// Messages that may still be begun in the measured time.
@@ -96,15 +91,15 @@ pub(super) struct Worker {
     leave_at: u64,
     publish_at: u64,
     last_event: u64,
-    /// The kinds of notes already sent in this phase.
-    noted: Vec<&'static str>,
+    /// The milestones already reported in this phase.
+    milestones: Milestones,
 }
 
 impl Worker {
     /// Builds a worker and the waker that makes it look at the control.
     pub(super) fn new(
         shared: Shared,
-        share: Share,
+        worker_plan: WorkerPlan,
         gauges: Arc<Gauges>,
     ) -> io::Result<(Self, Waker)> {
         let poll = Poll::new()?;
@@ -114,24 +109,24 @@ impl Worker {
             Some(_) => Timer::new(poll.registry(), TIMER)?,
             None => None,
         };
-        let mut seats = Slab::with_capacity(share.seats);
+        let mut slots = Slab::with_capacity(worker_plan.slots);
         let targets = plan.targets.len().max(1);
-        for seat in 0..share.seats {
-            let target = share.first.saturating_add(seat).checked_rem(targets).unwrap_or(0);
+        for slot in 0..worker_plan.slots {
+            let target = worker_plan.first.saturating_add(slot).checked_rem(targets).unwrap_or(0);
             let target = u32::try_from(target).unwrap_or(0);
-            seats.insert(Connection::new(seat < share.active, target));
+            slots.insert(Connection::new(slot < worker_plan.active, target));
         }
         let worker = Self {
-            connector: Connector::new(plan, &share),
-            sizes: Random::new(plan.seed.wrapping_add(nanos_of(share.id))),
-            tally: Tally::new(plan.rate.is_some()),
+            connector: Connector::new(plan, &worker_plan),
+            sizes: Random::new(plan.seed.wrapping_add(nanos_of(worker_plan.id))),
+            counts: WorkerCounts::new(plan.rate.is_some()),
             schedule: None,
             churn: None,
             buffer: vec![0; BUFFER].into_boxed_slice(),
             phase: Phase::Connecting,
             open: 0,
             inflight: 0,
-            left: share.messages,
+            left: worker_plan.messages,
             step: 0,
             step_at: NEVER,
             step_opened: 0,
@@ -140,13 +135,13 @@ impl Worker {
             leave_at: NEVER,
             publish_at: 0,
             last_event: 0,
-            noted: Vec::new(),
+            milestones: Milestones::default(),
             shared,
-            share,
+            worker_plan,
             gauges,
             poll,
             timer,
-            seats,
+            slots,
         };
         Ok((worker, waker))
     }
@@ -154,7 +149,7 @@ impl Worker {
     /// Runs until the control says that the run is finished.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
-        for key in 0..self.share.seats {
+        for key in 0..self.worker_plan.slots {
             self.connector.enqueue(key);
         }
         loop {
@@ -168,7 +163,7 @@ impl Worker {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.tally.errors.add_other(format!("poll: {error}"));
+                    self.counts.errors.add_other(format!("poll: {error}"));
                     break;
                 }
             }
@@ -179,11 +174,11 @@ impl Worker {
                 }
             }
         }
-        let (measured, after) = self.tally.take_slices();
-        self.tell_step(NEVER, measured, after);
-        self.gauges.publish(&self.tally, self.open);
-        let tally = std::mem::replace(&mut self.tally, Tally::new(false));
-        self.tell(Note::Done(Box::new(tally)));
+        let (measured, after) = self.counts.take_slices();
+        self.send_step(NEVER, measured, after);
+        self.gauges.publish(&self.counts, self.open);
+        let counts = std::mem::replace(&mut self.counts, WorkerCounts::new(false));
+        self.send(WorkerMessage::Done(Box::new(counts)));
     }
 
     fn now(&self) -> u64 {
@@ -211,16 +206,16 @@ impl Worker {
         }
         if now >= self.publish_at {
             self.publish_at = now.saturating_add(PUBLISH_EVERY);
-            self.gauges.publish(&self.tally, self.open);
+            self.gauges.publish(&self.counts, self.open);
         }
-        self.tell_state();
+        self.report_milestones();
     }
 
     /// Reports the steps of the time series that have ended by `now`.
     fn steps_due(&mut self, now: u64) {
         while now >= self.step_at && self.step_at != NEVER {
-            let (measured, after) = self.tally.take_slices();
-            self.tell_step(self.step, measured, after);
+            let (measured, after) = self.counts.take_slices();
+            self.send_step(self.step, measured, after);
             self.step = self.step.saturating_add(1);
             self.step_at = self.step_at.saturating_add(nanos(self.shared.plan.interval));
         }
@@ -233,15 +228,15 @@ impl Worker {
     fn enter(&mut self, phase: Phase, now: u64) {
         let since = self.shared.control.since();
         self.phase = phase;
-        self.noted.clear();
+        self.milestones = Milestones::default();
         match phase {
             Phase::Connecting => {}
             Phase::Warmup => self.begin_load(since, now),
             Phase::Measuring => {
                 // An exact number of messages is counted from where this worker begins to count.
-                self.tally.measure_from = if self.left.is_some() { now } else { since };
+                self.counts.measure_from = if self.left.is_some() { now } else { since };
                 self.step_at = since.saturating_add(nanos(self.shared.plan.interval));
-                (self.step_opened, self.step_lost) = (self.tally.opened, self.tally.lost);
+                (self.step_opened, self.step_lost) = (self.counts.opened, self.counts.lost);
                 self.begin_load(since, now);
                 self.forget_unsent();
             }
@@ -267,26 +262,27 @@ impl Worker {
     /// The load begins, unless it has already.
     fn begin_load(&mut self, since: u64, now: u64) {
         if let Some(rate) = self.shared.plan.rate {
-            self.schedule.get_or_insert_with(|| Schedule::new(rate, &self.share, since));
+            self.schedule.get_or_insert_with(|| Schedule::new(rate, &self.worker_plan, since));
         }
         if self.shared.plan.churn > 0.0 {
             let churn = self.shared.plan.churn;
-            self.churn.get_or_insert_with(|| Churn::new(churn, &self.share, since));
+            self.churn.get_or_insert_with(|| Churn::new(churn, &self.worker_plan, since));
         }
-        for key in 0..self.share.active {
+        for key in 0..self.worker_plan.active {
             self.feed(key, now);
         }
     }
 
     /// The measured time ends, unless it already has.
     fn end_measuring(&mut self, since: u64) {
-        if self.tally.measure_to != NEVER {
+        if self.counts.measure_to != NEVER {
             return;
         }
-        self.tally.measure_to = since;
-        let due = |seat: &Connection| seat.due.saturating_sub(seat.taken);
-        let unsent = self.seats.iter().map(|(_, seat)| due(seat));
-        self.tally.unsent_messages = unsent.fold(0, u64::saturating_add);
+        self.counts.measure_to = since;
+        for (_, slot) in &self.slots {
+            let unsent = slot.due.saturating_sub(slot.taken);
+            self.counts.unsent_messages = self.counts.unsent_messages.saturating_add(unsent);
+        }
     }
 
     /// The load ends, unless it already has: no new message, no new connection.
@@ -295,24 +291,24 @@ impl Worker {
         if self.step_at != NEVER {
             self.steps_due(since);
             self.step_at = NEVER;
-            let (measured, after) = self.tally.take_slices();
-            self.tell_step(self.step, measured, after);
+            let (measured, after) = self.counts.take_slices();
+            self.send_step(self.step, measured, after);
         }
         self.drop_unconnected(now);
     }
 
     /// What was due before the measured time and could not be sent is not counted in it.
     fn forget_unsent(&mut self) {
-        for (_, seat) in &mut self.seats {
-            if seat.state != State::Open {
-                seat.taken = seat.due;
+        for (_, slot) in &mut self.slots {
+            if slot.state != State::Open {
+                slot.taken = slot.due;
             }
         }
     }
 
     /// The audit begins: what has been handed over by now must come back.
     fn mark_all(&mut self) {
-        for key in 0..self.share.seats {
+        for key in 0..self.worker_plan.slots {
             self.mark(key);
         }
     }
@@ -323,13 +319,13 @@ impl Worker {
         if self.shared.control.phase() != Phase::Auditing {
             return;
         }
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        if seat.is_connected() && seat.mark.is_none() {
-            seat.mark = Some(seat.sent);
-            seat.skipped = 0;
-            self.tally.verdicts.connections = self.tally.verdicts.connections.saturating_add(1);
+        if slot.is_connected() && slot.mark.is_none() {
+            slot.mark = Some(slot.sent);
+            slot.skipped = 0;
+            self.counts.audit.connections = self.counts.audit.connections.saturating_add(1);
         }
     }
 

@@ -1,16 +1,17 @@
 //! What a run is to do: the flags, checked and completed.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::{
-    args::{BenchArgs, CloseHow},
-    host::{self, Host},
-    limit::OpenFiles,
-    value::{Active, Sizes},
-};
-use crate::cli::{failure::Failure, units::format_duration};
+use super::args::{BenchArgs, CloseHow};
+use super::host::{self, Host};
+use super::limit::OpenFiles;
+use super::value::{Active, Sizes};
+use crate::cli::failure::Failure;
+use crate::cli::units::format_duration;
 use netgrace::load::{Close, Plan, Target};
 
 /// The target of a command or a process unless another is named.
@@ -28,19 +29,19 @@ pub(crate) enum Subject {
     Command(Vec<OsString>),
     /// A running process.
     Process(Pid),
-    /// Whoever listens on the target.
+    /// An unknown process that listens on the target.
     Unknown,
 }
 
 /// The flags, checked and completed.
 #[derive(Clone, Debug)]
-pub(crate) struct Setting {
+pub(crate) struct BenchSettings {
     pub(crate) plan: Plan,
     pub(crate) subject: Subject,
     pub(crate) args: BenchArgs,
 }
 
-impl Setting {
+impl BenchSettings {
     pub(crate) fn new(args: &BenchArgs) -> Result<Self, Failure> {
         let subject = match (args.command.as_slice(), args.pid, args.targets.as_slice()) {
             ([], None, []) => Subject::Own,
@@ -93,7 +94,7 @@ impl Setting {
             Subject::Own => "own, on a free port".to_owned(),
             Subject::Command(command) => format!("command {command:?}"),
             Subject::Process(pid) => format!("process {}", pid.as_raw_nonzero()),
-            Subject::Unknown => "whoever listens".to_owned(),
+            Subject::Unknown => "unknown, listens on the target".to_owned(),
         };
         let target = if self.subject == Subject::Own { "own" } else { &targets.join(" ") };
         let limit = |limit: Option<u64>| {

@@ -1,6 +1,9 @@
 //! What one worker counts.
 
-use super::{Latency, audit::Verdicts, clock::NEVER, results::ErrorCounts};
+use super::audit::AuditCounts;
+use super::clock::NEVER;
+use super::latency::Latency;
+use super::results::ErrorCounts;
 
 /// The most mismatches whose origin is looked for; it takes a search of the whole block.
 const DIAGNOSES_MAX: u32 = 5_000;
@@ -33,15 +36,15 @@ impl Slice {
 
 /// Everything that one worker counts.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct WorkerCounts {
     pub(super) sent: u64,
     pub(super) verified: u64,
     pub(super) wrong: u64,
     pub(super) extra: u64,
     pub(super) foreign: u64,
     /// Bytes whose fate is the audit's to judge.
-    pub(super) judged: u64,
-    /// Seats that were connected at least once, and those given up.
+    pub(super) audited_bytes: u64,
+    /// Slots that were connected at least once, and those given up.
     pub(super) established: u64,
     pub(super) failed: u64,
     pub(super) retried: u64,
@@ -52,7 +55,7 @@ pub(super) struct Tally {
     pub(super) unsent_messages: u64,
     pub(super) connect_latency: Latency,
     pub(super) errors: ErrorCounts,
-    pub(super) verdicts: Verdicts,
+    pub(super) audit: AuditCounts,
     /// Messages that were to be sent in the measured time, since the last interval.
     pub(super) measured: Slice,
     /// Those that were to be sent after it.
@@ -65,7 +68,7 @@ pub(super) struct Tally {
     diagnoses: u32,
 }
 
-impl Tally {
+impl WorkerCounts {
     pub(super) fn new(with_service: bool) -> Self {
         Self {
             sent: 0,
@@ -73,7 +76,7 @@ impl Tally {
             wrong: 0,
             extra: 0,
             foreign: 0,
-            judged: 0,
+            audited_bytes: 0,
             established: 0,
             failed: 0,
             retried: 0,
@@ -83,7 +86,7 @@ impl Tally {
             unsent_messages: 0,
             connect_latency: Latency::new(),
             errors: ErrorCounts::default(),
-            verdicts: Verdicts::default(),
+            audit: AuditCounts::default(),
             measured: Slice::new(with_service),
             after: Slice::new(with_service),
             messages: 0,

@@ -18,10 +18,6 @@ const OWN_FILES: u64 = 5;
 /// into us. A small limit gives a quarter at most.
 const MARGIN: u64 = 256;
 
-/// The ways out that every refusal here names.
-const REMEDY: &str = "ulimit -Hn in a shell, LimitNOFILE= in a service unit, --ulimit nofile= for \
-                      a container";
-
 /// What `--nofile` asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Nofile {
@@ -46,19 +42,21 @@ pub(crate) fn nofile(text: &str) -> Result<Nofile, UnitError> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct OpenFiles {
     /// The soft limit as it was found; `None` is unlimited, here and below.
-    before: Option<u64>,
+    pub(crate) before: Option<u64>,
     /// The soft limit as it is to be.
-    soft: Option<u64>,
+    pub(crate) soft: Option<u64>,
     /// What the soft limit can be raised to.
-    hard: Option<u64>,
+    pub(crate) hard: Option<u64>,
+    /// Whether a soft limit that the system refuses is an error.
+    is_required: bool,
 }
 
 impl OpenFiles {
-    /// Finds out what `--nofile` comes to, changing nothing.
+    /// Returns the limit that `--nofile` leads to, and changes nothing.
     ///
     /// # Errors
     ///
-    /// When the number is above the hard limit.
+    /// If the number is above the hard limit.
     pub(crate) fn plan(nofile: Nofile) -> Result<Self, Failure> {
         let Rlimit { current: before, maximum: hard } = getrlimit(Resource::Nofile);
         let soft = match nofile {
@@ -68,33 +66,47 @@ impl OpenFiles {
         };
         if is_above(soft, hard) {
             return Err(Failure::unable(format!(
-                "cannot set the open-file limit to {}: the hard limit is {}; raise that ({REMEDY}) \
-                 or use --nofile max",
+                "cannot set the open-file limit to {}: the hard limit is {}; raise that: {}; or \
+                 use --nofile max",
                 limit(soft),
                 limit(hard),
+                ways_to_raise(soft.unwrap_or(u64::MAX)),
             )));
         }
-        Ok(Self { before, soft, hard })
+        let is_required = matches!(nofile, Nofile::Exactly(_));
+        Ok(Self { before, soft, hard, is_required })
     }
 
-    /// Makes the plan the limit of this process, and tells the limit that is then in force.
+    /// Returns the limit with the soft one raised to the hard one if `needed` is above it.
+    pub(crate) fn plan_for(needed: u64) -> Self {
+        let Rlimit { current: before, maximum: hard } = getrlimit(Resource::Nofile);
+        let soft = if is_above(Some(needed), before) { hard } else { before };
+        Self { before, soft, hard, is_required: false }
+    }
+
+    /// Sets the planned limit for this process, and returns the limit that is then in force.
     ///
     /// # Errors
     ///
-    /// When the system refuses a limit that was asked for by number.
-    pub(crate) fn apply(self, nofile: Nofile) -> Result<Self, Failure> {
+    /// If the system refuses a limit that was given by number.
+    pub(crate) fn apply(self) -> Result<Self, Failure> {
         if self.soft == self.before {
             return Ok(self);
         }
-        let set = setrlimit(Resource::Nofile, Rlimit { current: self.soft, maximum: self.hard });
-        match (set, nofile) {
-            (Ok(()), _) => Ok(self),
-            (Err(error), Nofile::Exactly(wanted)) => Err(Failure::unable(format!(
-                "cannot set the open-file limit to {wanted}: {error}; use --nofile keep"
+        match setrlimit(Resource::Nofile, Rlimit { current: self.soft, maximum: self.hard }) {
+            Ok(()) => Ok(self),
+            Err(error) if self.is_required => Err(Failure::unable(format!(
+                "cannot set the open-file limit to {}: {error}; use --nofile keep",
+                limit(self.soft)
             ))),
             // Some systems report no hard limit and still refuse to go above a limit of their own.
-            (Err(_), Nofile::Keep | Nofile::Max) => Ok(Self { soft: self.before, ..self }),
+            Err(_) => Ok(Self { soft: self.before, ..self }),
         }
+    }
+
+    /// Whether this process may open `needed` files.
+    pub(crate) fn allows(self, needed: u64) -> bool {
+        !is_above(Some(needed), self.soft)
     }
 
     /// The hard limit, in words.
@@ -137,7 +149,8 @@ impl OpenFiles {
             String::new()
         };
         let raise = if is_above(Some(needed), self.hard) {
-            format!("raise the hard limit ({}) to {needed} or more: {REMEDY}", limit(self.hard))
+            let ways = ways_to_raise(needed);
+            format!("raise the hard limit ({}) to {needed} or more: {ways}", limit(self.hard))
         } else {
             format!("raise it with --nofile max or --nofile {needed}")
         };
@@ -158,6 +171,14 @@ impl fmt::Display for OpenFiles {
         }
         f.write_str(&limit(self.soft))
     }
+}
+
+/// Returns the ways to raise the hard limit, as a part of a sentence.
+pub(crate) fn ways_to_raise(needed: u64) -> String {
+    format!(
+        "sudo prlimit --nofile={needed} --pid $$ in a shell, LimitNOFILE={needed} in a service \
+         unit, --ulimit nofile={needed} for a container"
+    )
 }
 
 fn limit(limit: Option<u64>) -> String {
@@ -197,7 +218,7 @@ mod tests {
     use super::*;
 
     fn files(soft: u64, hard: u64) -> OpenFiles {
-        OpenFiles { before: Some(soft), soft: Some(soft), hard: Some(hard) }
+        OpenFiles { before: Some(soft), soft: Some(soft), hard: Some(hard), is_required: false }
     }
 
     #[track_caller]
@@ -216,7 +237,7 @@ mod tests {
         assert_eq!(files(64, 64).fit(None, 12).unwrap(), Some(36));
         assert_eq!(files(32, 32).fit(None, 12).unwrap(), Some(12));
         assert_eq!(files(64, 64).fit(Some(52), 12).unwrap(), Some(52));
-        let unlimited = OpenFiles { before: None, soft: None, hard: None };
+        let unlimited = OpenFiles { before: None, soft: None, hard: None, is_required: false };
         assert_eq!(unlimited.fit(None, 12).unwrap(), None);
         assert_eq!(unlimited.fit(Some(7), 12).unwrap(), Some(7));
     }
@@ -233,7 +254,7 @@ mod tests {
     #[test]
     fn the_log_shows_the_change() {
         assert_eq!(files(64, 4096).to_string(), "64");
-        let raised = OpenFiles { before: Some(1024), soft: Some(20_000), hard: Some(20_000) };
+        let raised = OpenFiles { before: Some(1024), ..files(20_000, 20_000) };
         assert_eq!(raised.to_string(), "1024 -> 20000");
     }
 

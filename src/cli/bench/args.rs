@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use netgrace::load::Source;
 
 use super::condition::Condition;
 use super::value::{self, Active, Label, Percentile, Ports, Sizes};
 use crate::cli::units;
-use netgrace::load::Source;
 
 /// Shown below the flags by `--help`.
 pub(crate) const AFTER_HELP: &str = "\

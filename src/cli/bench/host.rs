@@ -5,12 +5,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::cli::limits;
+
 /// What a reader of the results wants to know about the machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Host {
     pub(crate) cpus: usize,
     pub(crate) kernel: String,
-    pub(crate) somaxconn: Option<u64>,
+    pub(crate) somaxconn: Option<u32>,
     pub(crate) port_range: Option<(u64, u64)>,
 }
 
@@ -22,13 +24,7 @@ impl Host {
             let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
             Some((numbers.next()??, numbers.next()??))
         });
-        let somaxconn = kernel_setting("/proc/sys/net/core/somaxconn");
-        Self {
-            cpus: cpus(),
-            kernel,
-            somaxconn: somaxconn.and_then(|text| text.trim().parse().ok()),
-            port_range: range,
-        }
+        Self { cpus: cpus(), kernel, somaxconn: limits::somaxconn(), port_range: range }
     }
 }
 

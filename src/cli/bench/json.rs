@@ -1,13 +1,14 @@
 //! The results as JSON. Keys never vanish: what is unknown is `null`.
 
+use std::time::Duration;
+
+use netgrace::load::{Audit, Close, Interval, Latency, Results};
 use serde_json::{Map, Value, json};
 
 use super::outcome::{Context, Outcome};
 use super::settings::Subject;
 use super::value::Percentile;
 use super::verdict::{self, Finding};
-use netgrace::load::{Audit, Close, Interval, Latency, Results};
-use std::time::Duration;
 
 /// The version of the format.
 pub(crate) const SCHEMA: &str = "netgrace-bench/1";
@@ -98,7 +99,9 @@ fn host(context: &Context) -> Value {
     json!({
         "cpus": host.cpus,
         "kernel": host.kernel,
-        "nofile": {"before": files.before, "after": files.after, "hard": files.hard},
+        "nofile": {
+            "before": files.limit.before, "after": files.limit.soft, "hard": files.limit.hard,
+        },
         "somaxconn": host.somaxconn,
         "port_range": host.port_range.map(|(low, high)| [low, high]),
     })

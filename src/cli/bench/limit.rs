@@ -1,63 +1,51 @@
 //! The open-file limit as far as a load needs it.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 use crate::cli::failure::Failure;
+use crate::cli::limits::{self, ways_to_raise};
 
 /// Files that the program needs besides its connections.
 const OWN_FILES: u64 = 64;
 
-/// The open-file limit before and after it was raised; `None` is unlimited.
+/// The open-file limit of this process, and what the load needs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OpenFiles {
-    pub(crate) before: Option<u64>,
-    pub(crate) after: Option<u64>,
-    pub(crate) hard: Option<u64>,
+    pub(crate) limit: limits::OpenFiles,
     pub(crate) needed: u64,
 }
 
 impl OpenFiles {
-    /// What so many connections take, with the limit raised to the hard one if need be.
+    /// Returns what so many connections need, with the limit raised to the hard one if necessary.
     pub(crate) fn plan(connections: usize) -> Self {
-        let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
         let connections = u64::try_from(connections).unwrap_or(u64::MAX);
         let needed = connections.saturating_add(OWN_FILES);
-        let after = if allows(current, needed) { current } else { maximum };
-        Self { before: current, after, hard: maximum, needed }
+        Self { limit: limits::OpenFiles::plan_for(needed), needed }
     }
 
     /// Raises the limit.
     ///
     /// # Errors
     ///
-    /// When the hard limit is too low, with the three ways to raise it.
+    /// If the hard limit is too low, with the ways to raise it.
     pub(crate) fn apply(self) -> Result<(), Failure> {
-        let set = self.before == self.after
-            || setrlimit(Resource::Nofile, Rlimit { current: self.after, maximum: self.hard })
-                .is_ok();
-        Self { after: if set { self.after } else { self.before }, ..self }.check()
+        Self { limit: self.limit.apply()?, ..self }.check()
     }
 
-    /// Whether the limit suffices.
+    /// Checks that the limit suffices.
     ///
     /// # Errors
     ///
-    /// When it does not, with the three ways to raise it.
+    /// If it does not, with the ways to raise it.
     pub(crate) fn check(self) -> Result<(), Failure> {
         let needed = self.needed;
-        if allows(self.after, needed) {
+        if self.limit.allows(needed) {
             return Ok(());
         }
-        let have = self.after.unwrap_or(u64::MAX);
+        let have = self.limit.soft.unwrap_or(u64::MAX);
         let (wanted, room) = (needed.saturating_sub(OWN_FILES), have.saturating_sub(OWN_FILES));
+        let ways = ways_to_raise(needed);
         Err(Failure::unable(format!(
             "{wanted} connections need {needed} open files; this process may have {have} (hard \
-             limit)\n  raise: sudo prlimit --nofile={needed} --pid $$ | LimitNOFILE={needed} \
-             (systemd) | --ulimit nofile={needed} (docker)\n  or ask for less: -c {room}"
+             limit)\n  raise it: {ways}\n  or ask for less: -c {room}"
         )))
     }
-}
-
-fn allows(limit: Option<u64>, needed: u64) -> bool {
-    limit.is_none_or(|limit| limit >= needed)
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use netgrace::load::Latency;
 use serde_json::{Value, json};
 
 use super::figure;
@@ -9,7 +10,6 @@ use super::json::SCHEMA;
 use super::text;
 use super::value::Percentile;
 use crate::cli::failure::Failure;
-use netgrace::load::Latency;
 
 /// Counts that add up, by their place in the document.
 const SUMS: [&str; 26] = [

@@ -22,6 +22,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use netgrace::load::{self, Target};
 use serde_json::Value;
 
 pub(crate) use self::args::BenchArgs;
@@ -38,7 +39,6 @@ use self::watch::Watch;
 use crate::cli::atomic_file::AtomicFile;
 use crate::cli::failure::Failure;
 use crate::cli::output;
-use netgrace::load::{self, Target};
 
 /// Runs the load generator.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {

@@ -1,11 +1,12 @@
 //! A run's results, and the server's side of them.
 
+use netgrace::load::Results;
+use serde_json::Value;
+
 use super::host::Host;
 use super::limit::OpenFiles;
 use super::settings::BenchSettings;
 use super::usage::{OwnUsage, Usage};
-use netgrace::load::Results;
-use serde_json::Value;
 
 /// Everything known before a run.
 #[derive(Debug)]

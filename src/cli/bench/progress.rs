@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use netgrace::load::{Interval, Phase, Progress};
 
 use super::chart;
 use super::figure;
 use crate::cli::output;
-use netgrace::load::{Interval, Phase, Progress};
 
 const CONNECTING: &str = "connecting {pos:>7}/{len} [{bar:20}] {msg}";
 const TIMED: &str = "{msg}";

@@ -12,10 +12,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use netgrace::load::Target;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::cli::failure::Failure;
-use netgrace::load::Target;
 
 /// A server is to listen within this.
 const START_WITHIN: Duration = Duration::from_secs(10);

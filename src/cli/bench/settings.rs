@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use netgrace::load::{Close, Plan, Target};
 use rustix::process::Pid;
 
 use super::args::{BenchArgs, CloseHow};
@@ -12,7 +13,6 @@ use super::limit::OpenFiles;
 use super::value::{Active, Sizes};
 use crate::cli::failure::Failure;
 use crate::cli::units::format_duration;
-use netgrace::load::{Close, Plan, Target};
 
 /// The target of a command or a process unless another is named.
 const DEFAULT_TARGET: &str = "127.0.0.1:5388";
@@ -127,13 +127,13 @@ impl BenchSettings {
                 "open files",
                 format!(
                     "{} -> {}, hard {}",
-                    limit(files.before),
-                    limit(files.after),
-                    limit(files.hard)
+                    limit(files.limit.before),
+                    limit(files.limit.soft),
+                    limit(files.limit.hard)
                 ),
             ),
             ("cpus", host.cpus.to_string()),
-            ("somaxconn", or(host.somaxconn, "unknown")),
+            ("somaxconn", or(host.somaxconn.map(u64::from), "unknown")),
         ];
         lines.iter().map(|(name, value)| format!("{name:<18} {value}\n")).collect()
     }

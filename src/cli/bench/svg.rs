@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use netgrace::load::{Interval, Latency};
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
@@ -9,7 +10,6 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::figure;
 use super::outcome::Outcome;
 use super::text;
-use netgrace::load::{Interval, Latency};
 
 const SIZE: (u32, u32) = (960, 1080);
 const HEADER: u32 = 56;

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
+use netgrace::load::{Audit, Interval, Latency, Results};
+use serde_json::Value;
+
 use super::chart;
 use super::figure;
 use super::outcome::Outcome;
 use super::value::{Percentile, Sizes};
 use super::verdict::Finding;
 use crate::cli::units::format_duration;
-use netgrace::load::{Audit, Interval, Latency, Results};
-use serde_json::Value;
 
 /// The whole report, with a line break at its end.
 pub(crate) fn report(outcome: &Outcome, findings: &[Finding]) -> String {

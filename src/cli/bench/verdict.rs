@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use netgrace::load::{Audit, Latency, Results};
 use serde_json::Value;
 
 use super::condition::{Condition, Distribution, Metric, Statistic};
 use super::outcome::Outcome;
 use crate::cli::units;
-use netgrace::load::{Audit, Latency, Results};
 
 /// Under so much of the asked rate the load was not reached.
 const RATE_REACHED: f64 = 0.95;

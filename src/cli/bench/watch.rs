@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
+use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
 use rustix::process::{Signal, getpid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -14,7 +15,6 @@ use super::server::Server;
 use super::usage::Sample;
 use crate::cli::failure::Failure;
 use crate::cli::output;
-use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
 
 /// The observer of a run.
 #[derive(Debug)]

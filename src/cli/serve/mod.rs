@@ -45,7 +45,7 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     }
     let program = Program::current();
     let (predecessor, mut handed) = Predecessor::find()?;
-    let open_files = OpenFiles::plan(args.nofile)?.apply(args.nofile)?;
+    let open_files = OpenFiles::plan(args.nofile)?.apply()?;
     let settings = Settings::gather(args, first, open_files)?;
     let files = Files::claim(args)?;
     let (server, listening) = Listening::open(&settings, &mut handed)?;

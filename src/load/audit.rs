@@ -1,6 +1,6 @@
 //! What a stop of the server did to its clients.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// The audit of a stop, from the clients' side. Times count from the request to stop.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,11 @@ pub struct Audit {
     pub last_close: Option<Duration>,
     /// The server process was seen to be gone.
     pub exit: Option<Duration>,
+    /// When the mark was taken that divides what was handed over before the request from what
+    /// came after it, by the clock of this machine.
+    pub marked_at: Option<SystemTime>,
+    /// When the server was told to stop.
+    pub signalled_at: Option<SystemTime>,
     /// Why the server could not be told to stop.
     pub stop_error: Option<String>,
 }

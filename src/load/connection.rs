@@ -80,6 +80,9 @@ pub(super) struct Connection {
     pub(super) base: u32,
     /// The index of its target.
     pub(super) target: u32,
+    /// The number of the target's address that is tried first, and how many have failed since.
+    pub(super) first_address: u32,
+    pub(super) failed_addresses: u16,
     /// When its state began, in nanoseconds.
     pub(super) since: u64,
     /// The end of the messages begun.
@@ -112,6 +115,8 @@ impl Connection {
             tries: 0,
             base: 0,
             target,
+            first_address: 0,
+            failed_addresses: 0,
             since: 0,
             wanted: 0,
             sent: 0,

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::time::Duration;
 
-use super::clock::Clock;
+use super::clock::{Clock, NEVER};
 use super::counts::{Slice, WorkerCounts};
 
 /// The phases of a run, in the order of time.
@@ -61,11 +61,21 @@ pub(super) struct Control {
     phase: AtomicU8,
     /// When the current phase began.
     since: AtomicU64,
+    /// When the measured time is to end.
+    planned_end: AtomicU64,
+    /// The position in the ramp: step n is climbed at 2n, its plateau is 2n + 1.
+    ramp: AtomicU64,
 }
 
 impl Control {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, phase: AtomicU8::new(0), since: AtomicU64::new(0) }
+        Self {
+            clock,
+            phase: AtomicU8::new(0),
+            since: AtomicU64::new(0),
+            planned_end: AtomicU64::new(NEVER),
+            ramp: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -74,6 +84,23 @@ impl Control {
 
     pub(super) fn since(&self) -> u64 {
         self.since.load(SeqCst)
+    }
+
+    pub(super) fn planned_end(&self) -> u64 {
+        self.planned_end.load(SeqCst)
+    }
+
+    /// Says when the measured time is to end, before it begins.
+    pub(super) fn plan_end(&self, end: u64) {
+        self.planned_end.store(end, SeqCst);
+    }
+
+    pub(super) fn ramp(&self) -> u64 {
+        self.ramp.load(SeqCst)
+    }
+
+    pub(super) fn set_ramp(&self, ramp: u64) {
+        self.ramp.store(ramp, SeqCst);
     }
 
     pub(super) fn enter(&self, phase: Phase, now: u64) {
@@ -119,6 +146,8 @@ pub(super) enum Milestone {
     Settled,
     /// No connection is open any more.
     Empty,
+    /// All connections that were to be opened anew are.
+    Reconnected,
 }
 
 /// A set of milestones.
@@ -133,6 +162,10 @@ impl Milestones {
         is_new
     }
 
+    pub(super) fn remove(&mut self, milestone: Milestone) {
+        self.0 &= !Self::bit(milestone);
+    }
+
     pub(super) fn contains(self, milestone: Milestone) -> bool {
         self.0 & Self::bit(milestone) != 0
     }
@@ -143,6 +176,7 @@ impl Milestones {
             Milestone::Spent => 2,
             Milestone::Settled => 4,
             Milestone::Empty => 8,
+            Milestone::Reconnected => 16,
         }
     }
 }
@@ -154,6 +188,8 @@ pub(super) enum WorkerMessage {
     Reached(Milestone),
     /// A step of the time series.
     Step(Box<Step>),
+    /// What came back on the plateau of this step of the ramp.
+    Plateau(usize, Box<Slice>),
     /// The worker is at its end.
     Done(Box<WorkerCounts>),
 }
@@ -167,6 +203,8 @@ pub(super) struct Step {
     pub(super) open: u64,
     pub(super) opened: u64,
     pub(super) lost: u64,
+    /// The worker stood still in it.
+    pub(super) is_paused: bool,
 }
 
 /// How a run stands, for display.

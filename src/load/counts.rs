@@ -3,7 +3,7 @@
 use super::audit::AuditCounts;
 use super::clock::NEVER;
 use super::latency::Latency;
-use super::results::ErrorCounts;
+use super::results::{ErrorCounts, Pauses};
 
 /// The most mismatches whose origin is looked for; it takes a search of the whole block.
 const DIAGNOSES_MAX: u32 = 5_000;
@@ -22,6 +22,15 @@ impl Slice {
     pub(super) fn new(with_service: bool) -> Self {
         let service = with_service.then(Latency::new);
         Self { messages: 0, bytes: 0, latency: Latency::new(), service }
+    }
+
+    fn add(&mut self, scheduled: u64, sent: u64, now: u64, bytes: u64) {
+        self.messages = self.messages.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.latency.record(now.saturating_sub(scheduled));
+        if let Some(service) = &mut self.service {
+            service.record(now.saturating_sub(sent));
+        }
     }
 
     pub(super) fn merge(&mut self, other: &Self) {
@@ -65,6 +74,10 @@ pub(super) struct WorkerCounts {
     /// The measured time, in nanoseconds.
     pub(super) measure_from: u64,
     pub(super) measure_to: u64,
+    /// The times that the thread stood still.
+    pub(super) pauses: Pauses,
+    /// Since when and what came back on a plateau of a ramp.
+    plateau: Option<(u64, Slice)>,
     diagnoses: u32,
 }
 
@@ -92,6 +105,8 @@ impl WorkerCounts {
             messages: 0,
             measure_from: NEVER,
             measure_to: NEVER,
+            pauses: Pauses::default(),
+            plateau: None,
             diagnoses: 0,
         }
     }
@@ -109,12 +124,20 @@ impl WorkerCounts {
             return;
         }
         let slice = if scheduled < self.measure_to { &mut self.measured } else { &mut self.after };
-        slice.messages = slice.messages.saturating_add(1);
-        slice.bytes = slice.bytes.saturating_add(bytes);
-        slice.latency.record(now.saturating_sub(scheduled));
-        if let Some(service) = &mut slice.service {
-            service.record(now.saturating_sub(sent));
+        slice.add(scheduled, sent, now, bytes);
+        if let Some((from, slice)) = &mut self.plateau
+            && scheduled >= *from
+        {
+            slice.add(scheduled, sent, now, bytes);
         }
+    }
+
+    pub(super) fn begin_plateau(&mut self, now: u64) {
+        self.plateau = Some((now, Slice::new(false)));
+    }
+
+    pub(super) fn end_plateau(&mut self) -> Option<Slice> {
+        self.plateau.take().map(|(_, slice)| slice)
     }
 
     /// Takes what came back since the last interval: measured, and after the measured time.

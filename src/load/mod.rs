@@ -34,6 +34,7 @@ mod observer;
 mod payload;
 pub(crate) mod pieces;
 mod plan;
+mod pool;
 mod probe;
 mod random;
 mod results;
@@ -48,8 +49,11 @@ pub use self::audit::{Audit, QueueCounts};
 pub use self::control::{Phase, Progress};
 pub use self::latency::Latency;
 pub use self::observer::{Flow, Observer};
-pub use self::plan::{Close, Plan};
-pub use self::results::{ConnectResults, ErrorCounts, Interval, LoadResults, Results};
+pub use self::plan::{Close, Part, Plan};
+pub use self::results::{
+    ConnectResults, ErrorCounts, Interval, LoadResults, NO_LOCAL_PORT, NO_SOURCE_PORT, Pauses,
+    Results, StepResults,
+};
 pub use self::run::run;
 pub use self::source::Source;
 pub use self::target::Target;

@@ -47,6 +47,8 @@ pub(super) struct Probes {
     events: Events,
     probes: Slab<Probe>,
     target: Target,
+    /// The number of the target's address that the load has connected to.
+    address: usize,
     block: Arc<PayloadBlock>,
     clock: Clock,
     number: u64,
@@ -58,19 +60,26 @@ pub(super) struct Probes {
 
 enum Outcome {
     Pending,
-    Refused,
+    /// It was not connected.
+    Failed(io::Error),
     Reset,
     Lost,
     Served,
 }
 
 impl Probes {
-    pub(super) fn new(target: Target, block: Arc<PayloadBlock>, clock: Clock) -> io::Result<Self> {
+    pub(super) fn new(
+        target: Target,
+        address: usize,
+        block: Arc<PayloadBlock>,
+        clock: Clock,
+    ) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(256),
             probes: Slab::new(),
             target,
+            address,
             block,
             clock,
             number: 0,
@@ -83,9 +92,15 @@ impl Probes {
     /// Connects one more client.
     pub(super) fn connect(&mut self) {
         self.number = self.number.saturating_add(1);
-        let Ok(mut stream) = Stream::dial(&self.target, None) else {
-            self.refused();
+        let Some(address) = self.target.address(self.address) else {
             return;
+        };
+        let mut stream = match Stream::dial(address, None) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.count_failure(&error);
+                return;
+            }
         };
         let entry = self.probes.vacant_entry();
         if let Err(error) = stream.register(self.poll.registry(), Token(entry.key())) {
@@ -122,7 +137,7 @@ impl Probes {
             };
             let before = probe.state;
             let outcome = probe.advance(&self.block, &mut self.counts.echoed_bytes);
-            if before == State::Connecting && !matches!(outcome, Outcome::Refused) {
+            if before == State::Connecting && !matches!(outcome, Outcome::Failed(_)) {
                 let connected = probe.state != State::Connecting;
                 let reset = matches!(outcome, Outcome::Reset);
                 let more = u64::from(connected || reset);
@@ -130,8 +145,8 @@ impl Probes {
             }
             let count = match outcome {
                 Outcome::Pending => continue,
-                Outcome::Refused => {
-                    self.refused();
+                Outcome::Failed(error) => {
+                    self.count_failure(&error);
                     self.probes.try_remove(key);
                     continue;
                 }
@@ -159,7 +174,14 @@ impl Probes {
         (self.counts, self.refused_at)
     }
 
-    fn refused(&mut self) {
+    /// Counts a connect that failed, if the listener is the reason: nobody is refused by a local
+    /// port that cannot be had or by a network that does not answer.
+    fn count_failure(&mut self, error: &io::Error) {
+        // A Unix socket is refused by the absence of its file, too.
+        if !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+            log::debug!("probe: {error}");
+            return;
+        }
         self.counts.refused = self.counts.refused.saturating_add(1);
         if self.refused_at.is_none() {
             self.refused_at = Some(self.clock.now());
@@ -176,7 +198,7 @@ impl Probe {
                 Dial::Failed(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Outcome::Reset;
                 }
-                Dial::Failed(_) => return Outcome::Refused,
+                Dial::Failed(error) => return Outcome::Failed(error),
                 Dial::Connected => {}
             }
             self.state = State::Waiting(0);

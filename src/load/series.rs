@@ -89,6 +89,7 @@ impl Series {
         interval.connections = interval.connections.saturating_add(step.open);
         interval.opened = interval.opened.saturating_add(step.opened);
         interval.errors = interval.errors.saturating_add(step.lost);
+        interval.paused |= step.is_paused;
         if partial.parts < self.workers {
             return None;
         }

@@ -3,16 +3,21 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mio::Token;
 
 use super::{Worker, WorkerPlan};
+use crate::load::audit::Ending;
 use crate::load::clock::{NEVER, whole};
 use crate::load::connection::{Connection, State};
-use crate::load::control::Phase;
+use crate::load::control::{Milestone, Phase};
 use crate::load::payload::PayloadBlock;
 use crate::load::plan::Plan;
+use crate::load::results::{NO_LOCAL_PORT, NO_SOURCE_PORT};
 use crate::load::stream::{Dial, Stream};
+use crate::load::target::{Address, Target};
 
 /// The first retry comes after this, in nanoseconds; each further one after twice the time.
 const RETRY_AFTER: u64 = 50_000_000;
@@ -104,6 +109,7 @@ impl Connector {
         self.retries.clear();
     }
 
+    /// The number of the next connect among those of all threads.
     fn take_number(&mut self) -> u64 {
         let number = self.number;
         self.number = number.saturating_add(self.stride);
@@ -130,23 +136,37 @@ impl Worker {
         let Some(target) = plan.targets.get(index) else {
             return Ok(());
         };
+        if slot.failed_addresses == 0 {
+            let preferred = self.shared.preferred.get(index);
+            slot.first_address = preferred.map_or(0, |number| number.load(Relaxed));
+        }
+        let address = slot.first_address.wrapping_add(u32::from(slot.failed_addresses));
+        let address = usize::try_from(address).unwrap_or(0);
+        let Some(address) = target.address(address) else {
+            return Ok(());
+        };
         let now = self.shared.control.clock.now();
         let mut tries = 0_u32;
         let (mut stream, number) = loop {
             let number = self.connector.take_number();
-            let source = self.shared.pool.as_ref().and_then(|pool| pool.nth(number));
+            let is_v6 = matches!(address, Address::Tcp(SocketAddr::V6(_)));
+            let pool = self.shared.pool.as_ref().filter(|_| !matches!(address, Address::Unix(_)));
+            let source = pool.and_then(|pool| pool.nth(number, is_v6));
             tries = tries.saturating_add(1);
-            match Stream::dial(target, source) {
+            match Stream::dial(address, source) {
                 Ok(stream) => break (stream, number),
-                Err(error) if is_source_taken(&error) && source.is_some() => {
-                    if tries >= SOURCES_TRIED {
-                        return Err(error);
-                    }
-                }
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && source.is_some()
+                        && tries < SOURCES_TRIED => {}
                 Err(error) => return Err(error),
             }
         };
         stream.register(self.poll.registry(), Token(key))?;
+        // Among those of all parts of the run.
+        let (index, of) = (plan.part.index, plan.part.of);
+        let number = number.saturating_mul(u64::try_from(of).unwrap_or(1));
+        let number = number.saturating_add(u64::try_from(index).unwrap_or(0));
         slot.renew(stream, PayloadBlock::base(plan.seed, number), now);
         Ok(())
     }
@@ -176,7 +196,21 @@ impl Worker {
             self.counts.established = self.counts.established.saturating_add(1);
         }
         (slot.state, slot.tries, slot.since) = (State::Open, 0, now);
+        if slot.failed_addresses > 0 {
+            let index = usize::try_from(slot.target).unwrap_or(0);
+            if let Some(preferred) = self.shared.preferred.get(index) {
+                let number = slot.first_address.wrapping_add(u32::from(slot.failed_addresses));
+                preferred.store(number, Relaxed);
+            }
+            slot.failed_addresses = 0;
+        }
         self.open = self.open.saturating_add(1);
+        if self.reconnecting > 0 {
+            self.reconnecting = self.reconnecting.saturating_sub(1);
+            if self.reconnecting == 0 {
+                self.reach(Milestone::Reconnected);
+            }
+        }
         self.feed(key, now);
     }
 
@@ -189,9 +223,24 @@ impl Worker {
             return;
         };
         slot.stream = None;
+        let index = usize::try_from(slot.target).unwrap_or(0);
+        let addresses = self.shared.plan.targets.get(index).map_or(1, Target::len);
+        slot.failed_addresses = slot.failed_addresses.saturating_add(1);
+        let is_last = usize::from(slot.failed_addresses) >= addresses;
+        if is_last {
+            slot.failed_addresses = 0;
+        }
         if auditing {
-            // After the request to stop a refusal is what is to be expected.
+            // After the request to stop a refusal is what is to be expected; a reset is not, it
+            // ends a connection whose handshake was complete.
             slot.state = State::Ended;
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                self.counts.audit.connections = self.counts.audit.connections.saturating_add(1);
+                self.counts.audit.judge(Ending::Reset, 0, 0, now);
+            }
+        } else if !is_last {
+            slot.state = State::Waiting;
+            self.connector.enqueue(key);
         } else if slot.tries < retries {
             let pause = RETRY_AFTER.saturating_mul(1 << slot.tries.min(10));
             slot.tries = slot.tries.saturating_add(1);
@@ -217,7 +266,7 @@ impl Worker {
             io::ErrorKind::TimedOut => {
                 errors.connect_timeout = errors.connect_timeout.saturating_add(1);
             }
-            _ => errors.add_connect_other(error.to_string()),
+            _ => errors.add_connect_other(reason_of(error)),
         }
     }
 
@@ -237,7 +286,11 @@ impl Worker {
     }
 }
 
-/// The source address is in use, or all ports towards the target are.
-fn is_source_taken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+/// What a failed connect is counted under.
+fn reason_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => NO_LOCAL_PORT.to_owned(),
+        io::ErrorKind::AddrInUse => NO_SOURCE_PORT.to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -138,6 +138,8 @@ impl Worker {
     /// Gives up all that are still connected.
     pub(super) fn abandon_all(&mut self, _now: u64) {
         for key in 0..self.worker_plan.slots {
+            // What has come back until now is still there to be read.
+            self.read(key, true, false);
             self.finish(key, &End::Abandoned);
         }
     }
@@ -181,6 +183,21 @@ impl Worker {
         }
     }
 
+    /// Ends an overdue connection unless the echo is there to be read.
+    fn end_overdue(&mut self, key: usize, timeout: u64, now: u64) {
+        self.read(key, true, false);
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let since = match slot.state {
+            State::Closing => Some(slot.since),
+            _ => slot.in_flight.oldest().map(|message| message.sent),
+        };
+        if since.is_some_and(|since| now.saturating_sub(since) > timeout) {
+            self.finish(key, &End::Timeout);
+        }
+    }
+
     /// Ends connects and connections that are overdue.
     pub(super) fn scan(&mut self, now: u64) {
         let plan = &self.shared.plan;
@@ -189,7 +206,9 @@ impl Worker {
         self.scan_at = now.saturating_add(step);
         // A stop may take its time with echoes; the audit has a deadline of its own.
         let echoes_due = self.phase < Phase::Auditing || self.phase == Phase::Settling;
-        let before = |since: u64, timeout: u64| now.saturating_sub(since) > timeout;
+        // While this thread stood still it read nothing, so nobody has been waited for.
+        let resumed_at = self.resumed_at;
+        let before = |since: u64, timeout: u64| now.saturating_sub(since.max(resumed_at)) > timeout;
         for key in 0..self.worker_plan.slots {
             let Some(slot) = self.slots.get(key) else {
                 continue;
@@ -205,7 +224,7 @@ impl Worker {
                         _ => oldest,
                     };
                     if since.is_some_and(|since| before(since, echo)) {
-                        self.finish(key, &End::Timeout);
+                        self.end_overdue(key, echo, now);
                     }
                 }
                 _ => {}

@@ -11,7 +11,7 @@ impl Worker {
         }
     }
 
-    fn reach(&mut self, milestone: Milestone) {
+    pub(super) fn reach(&mut self, milestone: Milestone) {
         if self.milestones.insert(milestone) {
             // The coordinator reads the gauges when it receives the message.
             self.gauges.publish(&self.counts, self.open);
@@ -27,6 +27,7 @@ impl Worker {
             open: self.open,
             opened: self.counts.opened.saturating_sub(self.step_opened),
             lost: self.counts.lost.saturating_sub(self.step_lost),
+            is_paused: std::mem::take(&mut self.step_paused),
         };
         (self.step_opened, self.step_lost) = (self.counts.opened, self.counts.lost);
         self.send(WorkerMessage::Step(Box::new(step)));
@@ -42,6 +43,9 @@ impl Worker {
                 }
             }
             Phase::Warmup | Phase::Measuring | Phase::Auditing => {
+                if self.ramp > 0 && self.ramp % 2 == 0 && self.connector.is_idle() {
+                    self.reach(Milestone::Connected);
+                }
                 if self.left == Some(0) && idle && self.phase == Phase::Measuring {
                     self.reach(Milestone::Spent);
                 }

@@ -3,12 +3,14 @@
 mod connect;
 mod finish;
 mod message;
+mod phase;
 mod schedule;
 mod timer;
 mod traffic;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -19,13 +21,13 @@ use self::connect::Connector;
 use self::schedule::{Churn, Schedule};
 use self::timer::Timer;
 use super::clock::{NEVER, nanos};
-use super::connection::{Connection, State};
+use super::connection::Connection;
 use super::control::{Control, Gauges, Milestones, Phase, WorkerMessage};
 use super::counts::WorkerCounts;
 use super::payload::PayloadBlock;
 use super::plan::Plan;
+use super::pool::Pool;
 use super::random::Random;
-use super::source::Pool;
 
 const WAKER: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -36,8 +38,11 @@ const BUFFER: usize = 64 * 1024;
 /// The gauges are published so often, in nanoseconds.
 const PUBLISH_EVERY: u64 = 20_000_000;
 
+/// A thread that was late by more than this stood still, in nanoseconds.
+pub(super) const PAUSE_MIN: u64 = 100_000_000;
+
 /// A worker's part of the plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct WorkerPlan {
     /// The worker's number, and how many there are.
     pub(super) id: usize,
@@ -46,6 +51,8 @@ pub(super) struct WorkerPlan {
     pub(super) slots: usize,
     pub(super) active: usize,
     pub(super) first: usize,
+    /// How many of the slots each step of a ramp opens; empty without a ramp.
+    pub(super) steps: Vec<usize>,
     /// How many messages it may begin in the measured time.
     pub(super) messages: Option<u64>,
 }
@@ -56,6 +63,8 @@ pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) block: Arc<PayloadBlock>,
     pub(super) pool: Option<Arc<Pool>>,
+    /// For each target the number of the address that was last connected to.
+    pub(super) preferred: Arc<[AtomicU32]>,
     pub(super) control: Arc<Control>,
     pub(super) coordinator: Sender<(usize, WorkerMessage)>,
 }
@@ -81,11 +90,25 @@ pub(super) struct Worker {
     inflight: u64,
     /// Messages that may still be begun in the measured time.
     left: Option<u64>,
+    /// How many slots may be connected, and how many of them send.
+    opened_slots: usize,
+    active: usize,
+    /// The position in the ramp, as in [`Control::ramp`].
+    ramp: u64,
+    /// When all connections are to be opened anew.
+    reconnect_at: u64,
+    /// How many of them are not open again.
+    reconnecting: u64,
+    /// Whether the measured time is over.
+    is_measured: bool,
+    /// When this thread last resumed after it had stood still: nobody is overdue before.
+    resumed_at: u64,
     /// The next step of the time series: its number, and its end.
     step: u64,
     step_at: u64,
     step_opened: u64,
     step_lost: u64,
+    step_paused: bool,
     scan_at: u64,
     /// When the clients of a stopping server leave.
     leave_at: u64,
@@ -105,8 +128,9 @@ impl Worker {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKER)?;
         let plan = &shared.plan;
-        let timer = match plan.rate {
-            Some(_) => Timer::new(poll.registry(), TIMER)?,
+        let has_schedule = plan.rate_of(plan.active_connections()).is_some();
+        let timer = match has_schedule.then_some(()) {
+            Some(()) => Timer::new(poll.registry(), TIMER)?,
             None => None,
         };
         let mut slots = Slab::with_capacity(worker_plan.slots);
@@ -118,8 +142,8 @@ impl Worker {
         }
         let worker = Self {
             connector: Connector::new(plan, &worker_plan),
-            sizes: Random::new(plan.seed.wrapping_add(nanos_of(worker_plan.id))),
-            counts: WorkerCounts::new(plan.rate.is_some()),
+            sizes: Random::new(plan.seed.wrapping_add(stream_number(plan, worker_plan.id))),
+            counts: WorkerCounts::new(has_schedule),
             schedule: None,
             churn: None,
             buffer: vec![0; BUFFER].into_boxed_slice(),
@@ -127,10 +151,18 @@ impl Worker {
             open: 0,
             inflight: 0,
             left: worker_plan.messages,
+            opened_slots: worker_plan.steps.first().copied().unwrap_or(worker_plan.slots),
+            active: 0,
+            ramp: 0,
+            reconnect_at: NEVER,
+            reconnecting: 0,
+            is_measured: false,
+            resumed_at: 0,
             step: 0,
             step_at: NEVER,
             step_opened: 0,
             step_lost: 0,
+            step_paused: false,
             scan_at: 0,
             leave_at: NEVER,
             publish_at: 0,
@@ -149,16 +181,21 @@ impl Worker {
     /// Runs until the control says that the run is finished.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(1024);
-        for key in 0..self.worker_plan.slots {
+        self.active = self.worker_plan.active.min(self.opened_slots);
+        for key in 0..self.opened_slots {
             self.connector.enqueue(key);
         }
+        // When the next turn is due at the latest.
+        let mut expected = NEVER;
         loop {
             let now = self.now();
+            self.notice_pause(expected, now);
             self.turn(now);
             if self.phase == Phase::Finished {
                 break;
             }
             let timeout = self.timeout(now);
+            expected = now.max(self.next_due());
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -191,12 +228,18 @@ impl Worker {
         if phase != self.phase {
             self.enter(phase, now);
         }
+        self.climb(now);
         self.connect_due(now);
         if self.is_sending() {
             self.send_due(now);
             self.churn_due(now);
         }
         self.steps_due(now);
+        if now >= self.reconnect_at {
+            self.reconnect_at = NEVER;
+            self.reconnecting = self.open;
+            self.retire_all(now);
+        }
         if now >= self.leave_at {
             self.leave_at = NEVER;
             self.retire_all(now);
@@ -225,121 +268,33 @@ impl Worker {
         matches!(self.phase, Phase::Warmup | Phase::Measuring | Phase::Auditing)
     }
 
-    fn enter(&mut self, phase: Phase, now: u64) {
-        let since = self.shared.control.since();
-        self.phase = phase;
-        self.milestones = Milestones::default();
-        match phase {
-            Phase::Connecting => {}
-            Phase::Warmup => self.begin_load(since, now),
-            Phase::Measuring => {
-                // An exact number of messages is counted from where this worker begins to count.
-                self.counts.measure_from = if self.left.is_some() { now } else { since };
-                self.step_at = since.saturating_add(nanos(self.shared.plan.interval));
-                (self.step_opened, self.step_lost) = (self.counts.opened, self.counts.lost);
-                self.begin_load(since, now);
-                self.forget_unsent();
-            }
-            Phase::Auditing => {
-                self.end_measuring(since);
-                self.connector.clear();
-                self.mark_all();
-                let leave = self.shared.plan.leave_after.map(nanos);
-                self.leave_at = leave.map_or(NEVER, |leave| since.saturating_add(leave));
-            }
-            Phase::Settling => self.end_load(since, now),
-            Phase::Closing => {
-                self.end_load(since, now);
-                self.close_all(now);
-            }
-            Phase::Finished => {
-                self.end_load(since, now);
-                self.abandon_all(now);
-            }
+    /// Counts the time that this thread stood still because it did not run when it should have.
+    fn notice_pause(&mut self, expected: u64, now: u64) {
+        let late = now.saturating_sub(expected);
+        if late > PAUSE_MIN {
+            self.resumed_at = now;
+            self.counts.pauses.add(late);
+            self.step_paused = true;
         }
     }
 
-    /// The load begins, unless it has already.
-    fn begin_load(&mut self, since: u64, now: u64) {
-        if let Some(rate) = self.shared.plan.rate {
-            self.schedule.get_or_insert_with(|| Schedule::new(rate, &self.worker_plan, since));
-        }
-        if self.shared.plan.churn > 0.0 {
-            let churn = self.shared.plan.churn;
-            self.churn.get_or_insert_with(|| Churn::new(churn, &self.worker_plan, since));
-        }
-        for key in 0..self.worker_plan.active {
-            self.feed(key, now);
-        }
-    }
-
-    /// The measured time ends, unless it already has.
-    fn end_measuring(&mut self, since: u64) {
-        if self.counts.measure_to != NEVER {
-            return;
-        }
-        self.counts.measure_to = since;
-        for (_, slot) in &self.slots {
-            let unsent = slot.due.saturating_sub(slot.taken);
-            self.counts.unsent_messages = self.counts.unsent_messages.saturating_add(unsent);
-        }
-    }
-
-    /// The load ends, unless it already has: no new message, no new connection.
-    fn end_load(&mut self, since: u64, now: u64) {
-        self.end_measuring(since);
-        if self.step_at != NEVER {
-            self.steps_due(since);
-            self.step_at = NEVER;
-            let (measured, after) = self.counts.take_slices();
-            self.send_step(self.step, measured, after);
-        }
-        self.drop_unconnected(now);
-    }
-
-    /// What was due before the measured time and could not be sent is not counted in it.
-    fn forget_unsent(&mut self) {
-        for (_, slot) in &mut self.slots {
-            if slot.state != State::Open {
-                slot.taken = slot.due;
-            }
-        }
-    }
-
-    /// The audit begins: what has been handed over by now must come back.
-    fn mark_all(&mut self) {
-        for key in 0..self.worker_plan.slots {
-            self.mark(key);
-        }
-    }
-
-    /// Marks a connection, unless that has been done: first thing when it writes or ends, since
-    /// the server may have been told to stop in the middle of our turn.
-    fn mark(&mut self, key: usize) {
-        if self.shared.control.phase() != Phase::Auditing {
-            return;
-        }
-        let Some(slot) = self.slots.get_mut(key) else {
-            return;
-        };
-        if slot.is_connected() && slot.mark.is_none() {
-            slot.mark = Some(slot.sent);
-            slot.skipped = 0;
-            self.counts.audit.connections = self.counts.audit.connections.saturating_add(1);
-        }
-    }
-
-    /// How long to sleep; arms the timer where milliseconds are too coarse.
-    fn timeout(&mut self, now: u64) -> Option<Duration> {
+    /// When something is due that is no event.
+    fn next_due(&self) -> u64 {
         let due = [
             self.step_at,
             self.scan_at,
             self.leave_at,
+            self.reconnect_at,
             self.connector.next_due(),
             self.schedule.as_ref().filter(|_| self.is_sending()).map_or(NEVER, Schedule::next_due),
             self.churn.as_ref().filter(|_| self.is_sending()).map_or(NEVER, Churn::next_due),
         ];
-        let due = due.into_iter().min().unwrap_or(NEVER);
+        due.into_iter().min().unwrap_or(NEVER)
+    }
+
+    /// How long to sleep; arms the timer where milliseconds are too coarse.
+    fn timeout(&mut self, now: u64) -> Option<Duration> {
+        let due = self.next_due();
         let spin = nanos(self.shared.plan.busy_poll);
         if due <= now || (spin > 0 && now.saturating_sub(self.last_event) < spin) {
             return Some(Duration::ZERO);
@@ -355,6 +310,8 @@ impl Worker {
     }
 }
 
-fn nanos_of(id: usize) -> u64 {
-    u64::try_from(id).unwrap_or(0)
+/// A number that no other worker of the run has, on whatever machine.
+fn stream_number(plan: &Plan, id: usize) -> u64 {
+    let number = plan.part.index.saturating_mul(plan.threads.max(1)).saturating_add(id);
+    u64::try_from(number).unwrap_or(0)
 }

@@ -17,12 +17,11 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(rate: f64, worker_plan: &WorkerPlan, start: u64) -> Self {
-        // The workers' schedules interleave to the one of the whole run.
-        let stagger = SECOND / rate * worker_plan.id as f64;
-        let gap = SECOND / rate * worker_plan.threads as f64;
-        let active = u64::try_from(worker_plan.active).unwrap_or(1).max(1);
-        Self { start: start as f64 + stagger, gap, active, next: 0 }
+    /// `rate` messages per second for the first `active` slots, the first of them `stagger`
+    /// seconds after `start`.
+    pub(super) fn new(rate: f64, stagger: f64, active: usize, start: u64) -> Self {
+        let active = u64::try_from(active).unwrap_or(1).max(1);
+        Self { start: start as f64 + SECOND * stagger, gap: SECOND / rate, active, next: 0 }
     }
 
     fn time(&self, index: u64) -> u64 {
@@ -33,9 +32,9 @@ impl Schedule {
         self.time(self.next)
     }
 
-    /// Takes the next message if it is due; returns the slot that is to send it.
-    pub(super) fn take_due(&mut self, now: u64) -> Option<usize> {
-        if self.next_due() > now {
+    /// Takes the next message if it is due by `now` and before `end`; returns the slot that is to send it.
+    pub(super) fn take_due(&mut self, now: u64, end: u64) -> Option<usize> {
+        if self.next_due() > now || self.next_due() >= end {
             return None;
         }
         let slot = self.next.checked_rem(self.active)?;
@@ -91,29 +90,27 @@ impl Churn {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn worker_plan(id: usize) -> WorkerPlan {
-        WorkerPlan { id, threads: 2, slots: 3, active: 3, first: 0, messages: None }
-    }
+    use crate::load::clock::NEVER;
 
     #[test]
     fn two_workers_share_one_rate() {
-        let mut first = Schedule::new(1000.0, &worker_plan(0), 5_000_000);
-        let second = Schedule::new(1000.0, &worker_plan(1), 5_000_000);
+        let mut first = Schedule::new(500.0, 0.0, 3, 5_000_000);
+        let second = Schedule::new(500.0, 0.001, 3, 5_000_000);
         assert_eq!((first.next_due(), second.next_due()), (5_000_000, 6_000_000));
-        assert_eq!(first.take_due(4_999_999), None);
-        assert_eq!(first.take_due(5_000_000), Some(0));
+        assert_eq!(first.take_due(4_999_999, NEVER), None);
+        assert_eq!(first.take_due(5_000_000, 5_000_000), None, "due at the very end");
+        assert_eq!(first.take_due(5_000_000, NEVER), Some(0));
         assert_eq!(first.next_due(), 7_000_000);
-        assert_eq!(first.take_due(7_000_000), Some(1));
+        assert_eq!(first.take_due(7_000_000, NEVER), Some(1));
     }
 
     #[test]
     fn the_time_of_a_slots_message_follows_from_its_number() {
-        let mut schedule = Schedule::new(1000.0, &worker_plan(0), 0);
+        let mut schedule = Schedule::new(500.0, 0.0, 3, 0);
         let mut ordinals = [0_u64; 3];
         for _ in 0..10 {
             let due = schedule.next_due();
-            let slot = schedule.take_due(due).unwrap();
+            let slot = schedule.take_due(due, NEVER).unwrap();
             assert_eq!(schedule.time_of(slot, ordinals[slot]), due);
             ordinals[slot] += 1;
         }

@@ -6,6 +6,7 @@ use mio::event::Event;
 
 use super::Worker;
 use super::finish::End;
+use crate::load::clock::NEVER;
 use crate::load::connection::{InFlight, State};
 use crate::load::control::Phase;
 use crate::load::payload::SLICE_MAX;
@@ -40,7 +41,7 @@ impl Worker {
 
     /// Reads what is there; a short read has drained it unless the end is known to be `near`.
     /// `broken`: a write has failed, so that an end of the stream is no orderly one.
-    fn read(&mut self, key: usize, near: bool, broken: bool) {
+    pub(super) fn read(&mut self, key: usize, near: bool, broken: bool) {
         let before = self.counts.messages;
         let extra_limit = self.counts.extra.saturating_add(EXTRA_MAX);
         let mut now = 0;
@@ -142,7 +143,6 @@ impl Worker {
 
     /// Writes what has been begun, until the socket is full.
     fn flush(&mut self, key: usize) {
-        self.mark(key);
         loop {
             let Some(slot) = self.slots.get_mut(key) else {
                 return;
@@ -158,6 +158,12 @@ impl Worker {
                 Ok(len) => {
                     let all = len == bytes.len();
                     let len = u64::try_from(len).unwrap_or(0);
+                    // Only what was handed over before the request counts as such: the mark
+                    // comes before these bytes if the request came before the write returned.
+                    self.mark(key);
+                    let Some(slot) = self.slots.get_mut(key) else {
+                        return;
+                    };
                     slot.sent = slot.sent.saturating_add(len);
                     self.counts.sent = self.counts.sent.saturating_add(len);
                     if !all {
@@ -178,11 +184,13 @@ impl Worker {
 
     /// Gives out the messages that are due by the schedule.
     pub(super) fn send_due(&mut self, now: u64) {
+        // A message due at the very end is outside; only an audit goes on sending.
+        let end = if self.shared.plan.has_audit() { NEVER } else { self.counts.measure_to };
         for _ in 0..DUE_PER_TURN {
             let Some(schedule) = &mut self.schedule else {
                 return;
             };
-            let Some(key) = schedule.take_due(now) else {
+            let Some(key) = schedule.take_due(now, end) else {
                 return;
             };
             if let Some(slot) = self.slots.get_mut(key) {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::Phase;
+use crate::engine::report::HalfOpen;
 use crate::intake::{Accepted, Intake, Queue};
 use crate::token::TokenRange;
 
@@ -92,6 +93,12 @@ impl<Q: Queue> Acceptor<Q> {
         self.listeners.iter().flatten()
     }
 
+    /// Iterates over the open listeners with their indexes.
+    pub(crate) fn iter_numbered(&self) -> impl Iterator<Item = (usize, &Intake<Q>)> {
+        let slots = self.listeners.iter().enumerate();
+        slots.filter_map(|(index, listener)| Some((index, listener.as_ref()?)))
+    }
+
     fn iter_mut(&mut self) -> impl Iterator<Item = &mut Intake<Q>> {
         self.listeners.iter_mut().flatten()
     }
@@ -108,13 +115,9 @@ impl<Q: Queue> Acceptor<Q> {
         self.refused
     }
 
-    pub(crate) fn disown(&mut self) {
-        self.iter_mut().for_each(Intake::disown);
-    }
-
-    pub(crate) fn own(&mut self, index: usize) {
+    pub(crate) fn set_owned(&mut self, index: usize, is_owned: bool) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
-            listener.own();
+            listener.set_owned(is_owned);
         }
     }
 
@@ -195,6 +198,8 @@ impl<Q: Queue> Acceptor<Q> {
     ) {
         if !self.closing {
             engine.report_mut().connections.backlog_left = (!self.bereft).then_some(0);
+            engine.report_mut().connections.half_open = Some(HalfOpen::default());
+            engine.report_mut().gated = Some(true);
             for listener in self.listeners.iter_mut().flatten() {
                 if listener.is_owned() {
                     listener.queue.shut_gate();
@@ -206,7 +211,7 @@ impl<Q: Queue> Acceptor<Q> {
             }
             self.closing = true;
         }
-        let tokens = tokens.unwrap_or(TokenRange::new(0, 0));
+        let tokens = tokens.unwrap_or(TokenRange::new(0..0));
         let forcing = engine.phase() >= Phase::Forcing;
         for index in 0..self.listeners.len() {
             let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {

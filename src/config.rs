@@ -1,4 +1,4 @@
-//! What a server can be told: [`Config`], [`Drain`], their bounds and defaults.
+//! The settings of a server: [`Config`], [`Drain`], their bounds and defaults.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,17 +9,17 @@ use crate::error::{Error, ErrorKind};
 /// When a connection counts as done during a stop.
 ///
 /// Under `Idle` and `Flush` a connection that never falls quiet or dry is done at its first
-/// instant with an empty write buffer from five times
+/// instant without pending output from five times
 /// [`idle_grace`](Config::idle_grace) after the drain began, so that no peer can hold a stop to
-/// the end of its budget by talking.
+/// the end of its budget by sending.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "the three answers to one question; a host may match")]
+#[non_exhaustive]
 pub enum Drain {
-    /// Its receive queue was read dry, its write buffer is empty, and no byte moved either way
+    /// Its receive queue was read dry, it has no pending output, and no byte moved either way
     /// for [`idle_grace`](Config::idle_grace).
     #[default]
     Idle,
-    /// Its receive queue was read dry once and its write buffer is empty.
+    /// Its receive queue was read dry once and it has no pending output.
     Flush,
     /// The peer closed.
     Peer,
@@ -53,8 +53,10 @@ impl FromStr for Drain {
 
 /// The settings of a server, as chained setters over their defaults.
 ///
-/// Nothing is checked here; `bind`, `from_std` and `register` check and answer with an error of
-/// kind [`ErrorKind::Config`] that names the field, the value and the range.
+/// The setters check nothing; [`check`](Self::check), which [`Server::new`](crate::Server::new)
+/// and [`Server::bind`](crate::Server::bind) call, returns an error of kind
+/// [`ErrorKind::Config`] that names the field, the value and the range. Each setting is read by
+/// the method of its name with `get_` before it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,7 +67,7 @@ impl FromStr for Drain {
 ///     .idle_timeout(Duration::from_secs(60))
 ///     .drain(Drain::Flush);
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_ip: Option<usize>,
@@ -76,6 +78,7 @@ pub struct Config {
     pub(crate) drain: Drain,
     pub(crate) idle_grace: Duration,
     pub(crate) linger: Duration,
+    pub(crate) handshake_grace: Duration,
     pub(crate) lame_duck: Duration,
     pub(crate) nodelay: bool,
     pub(crate) recv_buffer: Option<usize>,
@@ -83,13 +86,10 @@ pub struct Config {
     pub(crate) reuse_port: bool,
     pub(crate) user_timeout: Option<Duration>,
     pub(crate) keepalive: Option<Duration>,
-    pub(crate) busy_poll: Option<Duration>,
-    pub(crate) events_capacity: usize,
 }
 
 /// Slots are addressed by 32 bits, and two values are reserved for the lists.
 pub(crate) const MAX_CONNECTIONS: usize = 1 << 30;
-const MAX_EVENTS: usize = 65_536;
 const MAX_SOCKET_BUFFER: usize = 1 << 30;
 const MAX_BACKLOG: u32 = 1 << 30;
 
@@ -105,6 +105,7 @@ impl Default for Config {
             drain: Drain::Idle,
             idle_grace: Duration::from_millis(200),
             linger: Duration::from_secs(1),
+            handshake_grace: Duration::from_millis(1500),
             lame_duck: Duration::ZERO,
             nodelay: true,
             recv_buffer: None,
@@ -112,20 +113,30 @@ impl Default for Config {
             reuse_port: false,
             user_timeout: None,
             keepalive: None,
-            busy_poll: None,
-            events_capacity: 1024,
         }
     }
 }
 
+/// One getter for each line.
+macro_rules! getters {
+    ($($getter:ident: $setting:ident, $type:ty;)*) => {$(
+        #[doc = concat!("Returns what [`", stringify!($setting), "`](Self::", stringify!($setting),
+            ") set, or its default.")]
+        #[must_use]
+        pub fn $getter(&self) -> $type {
+            self.$setting
+        }
+    )*};
+}
+
 impl Config {
-    /// The defaults.
+    /// Returns the defaults.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Connections open at one time, 1 to 2³⁰; above it clients wait in the kernel's queue.
+    /// Connections open at one time, 1 to 2³⁰; above it clients wait in the accept queue.
     /// Default: as many as the token range holds.
     #[must_use]
     pub fn max_connections(mut self, count: usize) -> Self {
@@ -142,8 +153,9 @@ impl Config {
         self
     }
 
-    /// Bytes held for all connections together, at least 64 KiB. Above it reading pauses and
-    /// goes on, oldest pause first, as peers take what is held. Default: no bound.
+    /// Pending output of all connections together in bytes, at least 64 KiB. Above it reading
+    /// pauses and goes on, oldest pause first, as peers take what is pending. Default: no
+    /// bound.
     #[must_use]
     pub fn max_held(mut self, bytes: usize) -> Self {
         self.max_held = Some(bytes);
@@ -158,7 +170,7 @@ impl Config {
         self
     }
 
-    /// Closes a connection that moved no byte either way for this long; resolution 1 ms, and
+    /// Closes a connection on which no byte moved either way for this long; resolution 1 ms, and
     /// up to a sixteenth late. `None` (the default), zero or over 24 days: never.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
@@ -167,7 +179,7 @@ impl Config {
     }
 
     /// The one budget of a stop, from the first request to the last close. Zero: straight to
-    /// forcing. `None`: no end. Default: 8 s.
+    /// [`Phase::Forcing`](crate::Phase::Forcing). `None`: no limit. Default: 8 s.
     #[must_use]
     pub fn shutdown_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.shutdown_timeout = timeout.into();
@@ -189,14 +201,23 @@ impl Config {
         self
     }
 
-    /// How long after its FIN the server waits for the peer's. Default: 1 s.
+    /// How long the server waits for the peer's FIN after its own. Default: 1 s.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {
         self.linger = linger;
         self
     }
 
-    /// How long after the stop request everything goes on, new clients too. Comes out of
+    /// How long a stop waits at most for half-open handshakes to complete before it closes its
+    /// listeners. Zero: not at all. Default: 1500 ms, longer than the first repetition of a
+    /// SYN-ACK.
+    #[must_use]
+    pub fn handshake_grace(mut self, grace: Duration) -> Self {
+        self.handshake_grace = grace;
+        self
+    }
+
+    /// How long after the stop request the server goes on as before, new clients included. Part of
     /// [`shutdown_timeout`](Self::shutdown_timeout) and must be shorter. Default: zero.
     #[must_use]
     pub fn lame_duck(mut self, time: Duration) -> Self {
@@ -249,31 +270,38 @@ impl Config {
         self
     }
 
-    /// How long an [`EventLoop`](crate::EventLoop) goes on asking for events after the last one
-    /// before it sleeps: lower latency for a busy core. `None` (the default) or zero: off.
-    #[must_use]
-    pub fn busy_poll(mut self, time: impl Into<Option<Duration>>) -> Self {
-        self.busy_poll = time.into();
-        self
+    getters! {
+        get_max_connections: max_connections, Option<usize>;
+        get_max_per_ip: max_per_ip, Option<usize>;
+        get_max_held: max_held, Option<usize>;
+        get_backlog: backlog, Option<u32>;
+        get_idle_timeout: idle_timeout, Option<Duration>;
+        get_shutdown_timeout: shutdown_timeout, Option<Duration>;
+        get_drain: drain, Drain;
+        get_idle_grace: idle_grace, Duration;
+        get_linger: linger, Duration;
+        get_handshake_grace: handshake_grace, Duration;
+        get_lame_duck: lame_duck, Duration;
+        get_nodelay: nodelay, bool;
+        get_recv_buffer: recv_buffer, Option<usize>;
+        get_send_buffer: send_buffer, Option<usize>;
+        get_reuse_port: reuse_port, bool;
+        get_user_timeout: user_timeout, Option<Duration>;
+        get_keepalive: keepalive, Option<Duration>;
     }
 
-    /// Events that an [`EventLoop`](crate::EventLoop) takes from the kernel at a time, 1 to
-    /// 65 536. Default: 1024.
-    #[must_use]
-    pub fn events_capacity(mut self, events: usize) -> Self {
-        self.events_capacity = events;
-        self
-    }
-
-    /// Checks every bound.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks that every value lies in its range.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for the first value that does not.
+    pub fn check(&self) -> Result<(), Error> {
         within("max_connections", self.max_connections, 1, MAX_CONNECTIONS)?;
         within("max_per_ip", self.max_per_ip, 1, MAX_CONNECTIONS)?;
         within("max_held", self.max_held, 64 << 10, usize::MAX)?;
         within("backlog", self.backlog, 1, MAX_BACKLOG)?;
         within("recv_buffer", self.recv_buffer, 1, MAX_SOCKET_BUFFER)?;
         within("send_buffer", self.send_buffer, 1, MAX_SOCKET_BUFFER)?;
-        within("events_capacity", Some(self.events_capacity), 1, MAX_EVENTS)?;
         let days = Duration::from_secs(24 * 86_400);
         between("user_timeout", self.user_timeout, Duration::from_millis(1), days)?;
         let hours = Duration::from_secs(9 * 3600);
@@ -295,7 +323,7 @@ impl Config {
     }
 }
 
-fn within<T: Copy + PartialOrd + fmt::Display>(
+pub(crate) fn within<T: Copy + PartialOrd + fmt::Display>(
     field: &str,
     value: Option<T>,
     least: T,

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::engine::deadline::earlier;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
-use crate::handle::{Request, RequestCell};
+use crate::handle::{StopFlag, StopRequest};
 use crate::intake::Queue;
 use crate::token::{Readiness, TokenRange};
 
@@ -18,7 +18,7 @@ use crate::token::{Readiness, TokenRange};
 pub(crate) struct Driver<Q: Queue> {
     pub(crate) engine: Engine<Q::Stream>,
     pub(crate) acceptor: Acceptor<Q>,
-    pub(crate) requests: RequestCell,
+    pub(crate) requests: StopFlag,
     /// What it is registered with; `None` while it is not.
     tokens: Option<TokenRange>,
 }
@@ -28,7 +28,7 @@ impl<Q: Queue> Driver<Q> {
         Self {
             engine: Engine::new(config),
             acceptor: Acceptor::new(),
-            requests: RequestCell::default(),
+            requests: StopFlag::default(),
             tokens: None,
         }
     }
@@ -112,9 +112,9 @@ impl<Q: Queue> Driver<Q> {
     pub(crate) fn end_turn(&mut self, poll: &Q::Poll, now: Instant) {
         let now = self.engine.tell_time(now);
         match self.requests.get() {
-            Request::Nothing => {}
-            Request::Shutdown => self.shut_down(Cause::Requested, poll, now),
-            Request::Force => self.force(Cause::Requested, poll, now),
+            None => {}
+            Some(StopRequest::Graceful) => self.shut_down(Cause::Requested, poll, now),
+            Some(StopRequest::Forced) => self.force(Cause::Requested, poll, now),
         }
         self.engine.advance(now);
         let freed = if self.is_away() { self.engine.reap() } else { self.serve(poll, now) };
@@ -143,9 +143,9 @@ impl<Q: Queue> Driver<Q> {
         let now = self.engine.now()?;
         let phase = self.engine.phase();
         let asked = match self.requests.get() {
-            Request::Nothing => false,
-            Request::Shutdown => phase == Phase::Running,
-            Request::Force => phase < Phase::Finished,
+            None => false,
+            Some(StopRequest::Graceful) => phase == Phase::Running,
+            Some(StopRequest::Forced) => phase < Phase::Finished,
         };
         if asked {
             return Some(now);

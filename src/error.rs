@@ -1,12 +1,12 @@
 //! The errors that a caller can act on: everything that can fail before a server runs.
 //!
-//! After `register` a server has no error path. The end of one connection is data
+//! After `register` a server has no error path. How a connection ended is data
 //! ([`CloseReason`](crate::CloseReason)), never an [`Error`].
 
 use std::error::Error as StdError;
 use std::{fmt, io};
 
-/// What was being done when an [`Error`] arose.
+/// What was attempted when an [`Error`] arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -20,13 +20,13 @@ pub enum ErrorKind {
     Register,
     /// Installing the signal handlers.
     Signal,
-    /// A [`TokenRange`](crate::TokenRange) that is too small or exceeds the numbers there are.
+    /// A [`TokenRange`](crate::TokenRange) that is too small.
     TokenRange,
 }
 
 /// An error of the set-up: what was attempted, on what, and why it failed.
 ///
-/// Its `Display` form is one line. [`source`](StdError::source) is the error of the operating
+/// Its `Display` form is one line. [`io_error`](Self::io_error) is the error of the operating
 /// system where there is one.
 #[derive(Debug)]
 pub struct Error {
@@ -44,10 +44,28 @@ impl Error {
         Self { kind, attempt: attempt.into(), source: Some(source) }
     }
 
-    /// What was being done.
+    /// Returns what was attempted.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// Returns the error of the operating system; `None` if no system call failed.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use netgrace::{Config, Server};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let error = Server::bind(taken.local_addr()?, Config::new()).unwrap_err();
+    /// assert_eq!(error.io_error().map(|error| error.kind()), Some(ErrorKind::AddrInUse));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn io_error(&self) -> Option<&io::Error> {
+        self.source.as_ref()
     }
 }
 
@@ -67,7 +85,7 @@ impl StdError for Error {
 }
 
 impl From<Error> for io::Error {
-    /// Keeps the kind of the system's error; without one it is `InvalidInput`.
+    /// Keeps the kind of the system's error; without one the kind is `InvalidInput`.
     fn from(error: Error) -> Self {
         let kind = error.source.as_ref().map_or(io::ErrorKind::InvalidInput, Self::kind);
         Self::new(kind, error)

@@ -1,4 +1,6 @@
-//! A loop of the server's own: the poll, its waker, the signals and the one clock.
+//! A loop of the server's own: the poll, its waker, the signals and the clock.
+
+mod builder;
 
 use mio::event::Event;
 use mio::{Events, Poll, Registry, Token, Waker};
@@ -8,48 +10,48 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::config::MAX_CONNECTIONS;
 use crate::engine::phase::Cause;
 use crate::engine::report::Report;
 use crate::error::{Error, ErrorKind};
 use crate::handle::ShutdownHandle;
+#[cfg(feature = "signals")]
+use crate::handle::StopRequest;
 use crate::server::Server;
 #[cfg(feature = "signals")]
-use crate::signals::{Signals, Wish};
+use crate::signals::Signals;
 use crate::token::TokenRange;
 use crate::turn::TurnTimes;
 
-const WAKER: Token = Token(usize::MAX);
+pub use self::builder::EventLoopBuilder;
+use self::builder::WAKER;
+
 #[cfg(feature = "signals")]
 const SIGNALS: Token = Token(usize::MAX - 1);
-/// Connections of a loop whose configuration names no number.
-const DEFAULT_CONNECTIONS: usize = 1 << 20;
 
 /// A poll loop that runs one [`Server`].
 ///
-/// [`run`](Self::run) runs it to its end:
+/// [`run`](Self::run) turns until the stop is over:
 ///
 /// ```
 /// use netgrace::{Config, EventLoop, Grade, Server};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let mut event_loop = EventLoop::new(Server::bind("127.0.0.1:0".parse()?, Config::new())?)?;
-/// event_loop.shutdown_handle().shutdown();
-/// assert_eq!(event_loop.run().grade(), Grade::Complete);
+/// event_loop.shutdown_handle().begin_shutdown();
+/// assert_eq!(event_loop.run().grade(), Some(Grade::Complete));
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A host with a reactor of its own, of whatever make, nests it: it watches the loop's descriptor
-/// ([`AsFd`], [`AsRawFd`]) and calls [`turn`](Self::turn) with a timeout of zero as often as the
-/// descriptor is readable or [`next_deadline`](Self::next_deadline) has come. The outer watch
-/// must be level-triggered: one turn takes a bounded number of events
-/// ([`events_capacity`](crate::Config::events_capacity)), and those that it leaves give no new
-/// edge. Where there are only edges, as in a mio `Poll` or a `tokio::io::unix::AsyncFd`, each of
-/// them is worth turns until one answers 0 and the deadline is not past. Stop requests arrive by
-/// the descriptor too.
+/// Any other reactor can nest the loop: the host watches its descriptor ([`AsFd`], [`AsRawFd`])
+/// and calls [`turn`](Self::turn) with a timeout of zero whenever the descriptor is readable or
+/// [`next_deadline`](Self::next_deadline) has come. The outer watch should be level-triggered: one
+/// turn takes a bounded number of events ([`events_capacity`](EventLoopBuilder::events_capacity)),
+/// and those that are left raise no new edge. Where the reactor reports edges only, as a mio `Poll`
+/// or a `tokio::io::unix::AsyncFd` does, call `turn` on each edge until it returns 0 and the
+/// deadline lies in the future. Stop requests make the descriptor readable too.
 ///
-/// It may be moved to another thread, and dropped at any time: see [`Server`].
+/// A loop may be moved to another thread, and dropped at any time: see [`Server`].
 pub struct EventLoop {
     poll: Poll,
     events: Events,
@@ -68,41 +70,25 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
-    /// Makes a poll and a waker, registers the server, and has it take in who is waiting. The
-    /// server gets the tokens from 0 on, as many as its listeners and
-    /// [`max_connections`](crate::Config::max_connections) need; without that there may be 2²⁰
-    /// connections.
+    /// Makes a loop with the default settings: see [`EventLoopBuilder::build`].
     ///
     /// # Errors
-    /// [`ErrorKind::Poll`] if the system refuses a poll or a waker, and what
-    /// [`Server::register`] answers.
-    pub fn new(mut server: Server) -> Result<Self, Error> {
-        let fail = |attempt: &str, error| Error::io(ErrorKind::Poll, attempt, error);
-        let poll = Poll::new().map_err(|error| fail("create the poll", error))?;
-        let waker = Waker::new(poll.registry(), WAKER)
-            .map_err(|error| fail("create the waker of the poll", error))?;
-        let connections = server.max_connections().unwrap_or(DEFAULT_CONNECTIONS);
-        let len = connections.min(MAX_CONNECTIONS).saturating_add(server.listener_count());
-        server.register(poll.registry(), TokenRange::new(0, len))?;
-        server.end_turn(poll.registry(), Instant::now());
-        Ok(Self {
-            events: Events::with_capacity(server.events_capacity()),
-            waker: Arc::new(waker),
-            busy_poll: server.busy_poll(),
-            poll,
-            server,
-            #[cfg(feature = "signals")]
-            signals: None,
-            last_event: None,
-            broken: false,
-            interrupted: false,
-            turn_times: None,
-        })
+    ///
+    /// [`ErrorKind::Poll`] if the system refuses a poll or a waker, and the errors of
+    /// [`Server::register`].
+    pub fn new(server: Server) -> Result<Self, Error> {
+        Self::builder().build(server)
     }
 
-    /// Has the signals act on the server: see [`Signals`].
+    /// Returns the settings of a loop to be made.
+    pub fn builder() -> EventLoopBuilder {
+        EventLoopBuilder::new()
+    }
+
+    /// Has stop signals stop the server: see [`Signals`].
     ///
     /// # Errors
+    ///
     /// [`ErrorKind::Signal`] if the poll refuses them.
     #[cfg(feature = "signals")]
     pub fn watch_signals(&mut self, mut signals: Signals) -> Result<(), Error> {
@@ -115,97 +101,104 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Whether SIGUSR1 came since the last call.
+    /// Returns the signals that the loop watches, to [`take`](Signals::take) those that are the
+    /// host's.
     #[cfg(feature = "signals")]
-    pub fn take_stats_request(&mut self) -> bool {
-        self.signals.as_ref().is_some_and(|signals| signals.take_other(libc::SIGUSR1))
+    #[must_use]
+    pub fn signals(&self) -> Option<&Signals> {
+        self.signals.as_ref()
     }
 
-    /// Whether SIGUSR2 came since the last call.
-    #[cfg(feature = "signals")]
-    pub fn take_upgrade_request(&mut self) -> bool {
-        self.signals.as_ref().is_some_and(|signals| signals.take_other(libc::SIGUSR2))
-    }
-
-    /// A handle to stop the loop with, from any thread; a request wakes the loop.
+    /// Makes a handle that stops the server, from any thread; a request wakes the loop.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
-        self.server.shutdown_handle(Some(Arc::clone(&self.waker)))
+        self.server.shutdown_handle(Arc::clone(&self.waker))
     }
 
-    /// The server.
+    /// Returns the server.
     #[must_use]
     pub fn server(&self) -> &Server {
         &self.server
     }
 
-    /// The server, for what does not need the loop, such as
-    /// [`observe`](crate::Server::observe). It is to stay registered.
+    /// Returns the server, for calls that do not need the loop, such as
+    /// [`observe`](crate::Server::observe). It must stay registered.
     pub fn server_mut(&mut self) -> &mut Server {
         &mut self.server
     }
 
-    /// The registry of the loop's poll, for sources of the host's own. Their tokens must be at
-    /// least [`first_free_token`](Self::first_free_token) and below `usize::MAX - 1`; their
+    /// Deregisters the server and returns it, to be registered with another poll. Its listeners
+    /// and connections stay open. A loop that watched [`Signals`] drops them.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Register`] if the server was registered with another poll through
+    /// [`server_mut`](Self::server_mut); it is dropped then.
+    pub fn into_server(mut self) -> Result<Server, Error> {
+        self.server.deregister(self.poll.registry())?;
+        Ok(self.server)
+    }
+
+    /// Returns the registry of the loop's poll, for sources of the host's own. Their tokens must be
+    /// at least [`first_free_token`](Self::first_free_token) and below `usize::MAX - 1`; their
     /// events go to [`turn_with`](Self::turn_with).
     #[must_use]
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
     }
 
-    /// The smallest token that is not the server's.
+    /// Returns the smallest token that is not the server's.
     #[must_use]
-    pub fn first_free_token(&self) -> usize {
-        self.server.tokens().map_or(0, |tokens| tokens.first().saturating_add(tokens.len()))
+    pub fn first_free_token(&self) -> Token {
+        Token(self.server.tokens().map_or(0, TokenRange::end))
     }
 
-    /// Measures how long turns take from now on, at the price of a look at the clock in each.
-    pub fn measure_turns(&mut self) {
-        self.turn_times.get_or_insert_default();
-    }
-
-    /// How long turns took, since they are measured.
+    /// Returns how long turns took; `None` unless
+    /// [`measure_turns`](EventLoopBuilder::measure_turns) is set.
     #[must_use]
     pub fn turn_times(&self) -> Option<TurnTimes> {
         self.turn_times
     }
 
-    /// Starts the graceful stop now; a handle does it from elsewhere. See
+    /// Starts the graceful stop at once; a handle asks for it from elsewhere. See
     /// [`Server::begin_shutdown`].
     pub fn begin_shutdown(&mut self) {
         self.server.begin_shutdown(self.poll.registry(), Instant::now());
     }
 
-    /// Cuts the stop short now; a handle does it from elsewhere. See
+    /// Ends the stop now; a handle asks for it from elsewhere. See
     /// [`Server::force_shutdown`].
     pub fn force_shutdown(&mut self) {
         self.server.force_shutdown(self.poll.registry(), Instant::now());
     }
 
-    /// When the next turn has something to do without an event; in the past: now. `None`: only an
-    /// event brings work. May change with every turn and every request.
+    /// Returns when the next turn has something to do without an event. An instant in the past
+    /// means now; `None` means that only an event brings work. May change with every turn and
+    /// every request.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.server.next_deadline()
     }
 
-    /// Whether the stop is over.
+    /// Returns whether the stop is over.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.server.is_finished()
     }
 
-    /// One turn: waits for events, handles them, and ends the batch. Answers how many there were.
+    /// Runs one turn: waits for events, handles them, and ends the batch. Returns the number of
+    /// events.
     ///
-    /// Waits at most for `timeout` (`None`: as long as it takes; zero: not at all), and never
+    /// Waits at most for `timeout` (`None`: without limit; zero: not at all), and never
     /// beyond [`next_deadline`](Self::next_deadline). Never fails: if polling does, the stop is
-    /// forced, and the cause is in the report. After the end it does nothing and answers 0.
+    /// forced, and the report has the cause. After the end of the stop it does nothing and
+    /// returns 0.
     pub fn turn(&mut self, timeout: Option<Duration>) -> usize {
         self.turn_with(timeout, &mut |_, _| ())
     }
 
-    /// As [`turn`](Self::turn); events of other tokens than the loop's, which are those of
-    /// sources that the host registered with [`registry`](Self::registry), go to `on_event`.
+    /// Does the same as [`turn`](Self::turn). Events of the sources that the host registered with
+    /// [`registry`](Self::registry) go to `on_event`.
     pub fn turn_with(
         &mut self,
         timeout: Option<Duration>,
@@ -224,7 +217,7 @@ impl EventLoop {
         let now = Instant::now();
         let registry = self.poll.registry();
         let mut count: usize = 0;
-        // A handler may have failed to tell of its signal, for want of memory: so look.
+        // A handler whose socket was full could not report its signal: so look.
         #[cfg(feature = "signals")]
         let mut signalled = std::mem::take(&mut self.interrupted);
         for event in &self.events {
@@ -233,17 +226,17 @@ impl EventLoop {
                 WAKER => {}
                 #[cfg(feature = "signals")]
                 SIGNALS => signalled = true,
-                _ if self.server.handle_event(registry, event, now) => {}
+                _ if self.server.handle_event(event, now) => {}
                 _ => on_event(registry, event),
             }
         }
         #[cfg(feature = "signals")]
         if signalled && let Some(signals) = &mut self.signals {
-            match signals.take_wish(now) {
-                Some(Wish::Shutdown(signal)) => {
+            match signals.take_request(now) {
+                Some((StopRequest::Graceful, signal)) => {
                     self.server.shut_down(Cause::Signal(signal), registry, now);
                 }
-                Some(Wish::Force(signal)) => {
+                Some((StopRequest::Forced, signal)) => {
                     self.server.force(Cause::Signal(signal), registry, now);
                 }
                 None => {}
@@ -259,8 +252,8 @@ impl EventLoop {
         count
     }
 
-    /// Turns until a stop is over, and gives the account of it; a stop that was asked for before
-    /// counts. Never fails: see [`Report::cause`]. Further calls answer the same.
+    /// Turns until a stop is over, and returns the account of it; a stop that was requested before
+    /// counts. Never fails: see [`Report::cause`]. Further calls return the same.
     pub fn run(&mut self) -> Report {
         while !self.is_finished() {
             self.turn(None);

@@ -13,7 +13,20 @@ const PEER_FAILURES: u32 = 128;
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// The accept queue of a listening socket, and the poll that tells of it and of its clients.
+/// Who takes clients from a listening socket's accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "the queue is the server's alone, or it is not")]
+pub enum Ownership {
+    /// No other process holds the socket. A stop accepts every client of the queue before it
+    /// closes the socket, which would reset them.
+    Exclusive,
+    /// Others hold the socket too, such as a service manager or a successor. A stop leaves the
+    /// queue to them: it neither empties nor gates it.
+    Shared,
+}
+
+/// The accept queue of a listening socket, and the poll that reports events of it and of its
+/// clients.
 pub(crate) trait Queue {
     type Stream: Stream;
     type Poll;
@@ -95,14 +108,8 @@ impl<Q: Queue> Intake<Q> {
         self.owned
     }
 
-    /// From now on somebody else serves the queue.
-    pub(crate) fn disown(&mut self) {
-        self.owned = false;
-    }
-
-    /// From now on the queue is ours alone.
-    pub(crate) fn own(&mut self) {
-        self.owned = true;
+    pub(crate) fn set_owned(&mut self, is_owned: bool) {
+        self.owned = is_owned;
     }
 
     /// Takes one client from the queue.

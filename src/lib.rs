@@ -15,14 +15,14 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let server = Server::bind("127.0.0.1:0".parse()?, Config::new())?;
-//! let address = server.local_addr();
+//! let address = server.local_addr().ok_or("no address")?;
 //! let mut event_loop = EventLoop::new(server)?;
 //! let handle = event_loop.shutdown_handle(); // for any thread, at any time
 //!
 //! let client = std::thread::spawn(move || -> std::io::Result<Vec<u8>> {
 //!     let mut stream = std::net::TcpStream::connect(address)?;
 //!     stream.write_all(b"hello")?;
-//!     handle.shutdown(); // in the middle of it all
+//!     handle.begin_shutdown(); // in the middle of it all
 //!     let mut answer = Vec::new();
 //!     stream.read_to_end(&mut answer)?;
 //!     Ok(answer)
@@ -30,7 +30,7 @@
 //!
 //! let report = event_loop.run(); // no error to handle: after the start nothing fails upward
 //! assert_eq!(client.join().unwrap()?, b"hello");
-//! assert!(report.grade() >= Grade::Lossless);
+//! assert!(report.grade() >= Some(Grade::Lossless));
 //! assert_eq!(report.bytes.read, report.bytes.written);
 //! # Ok(())
 //! # }
@@ -47,7 +47,7 @@
 //! use std::sync::Arc;
 //! use std::time::Instant;
 //! use mio::{Events, Poll, Token, Waker};
-//! use netgrace::{Config, Server, TokenRange};
+//! use netgrace::{Config, Server};
 //! # use std::io::{Read, Write};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,14 +56,14 @@
 //! let mut events = Events::with_capacity(1024);
 //!
 //! let mut server = Server::bind("127.0.0.1:0".parse()?, Config::new())?;
-//! server.register(poll.registry(), TokenRange::new(1000, 500))?; // tokens 1000 to 1499
-//! let handle = server.shutdown_handle(Some(Arc::clone(&waker)));
-//! # let address = server.local_addr();
+//! server.register(poll.registry(), 1000..1500)?; // the tokens it may take
+//! let handle = server.shutdown_handle(Arc::clone(&waker));
+//! # let address = server.local_addr().ok_or("no address")?;
 //! # let client = std::thread::spawn(move || -> std::io::Result<()> {
 //! #     let mut stream = std::net::TcpStream::connect(address)?;
 //! #     stream.write_all(b"hello")?;
 //! #     stream.read_exact(&mut [0; 5])?;
-//! #     handle.shutdown();
+//! #     handle.begin_shutdown();
 //! #     Ok(())
 //! # });
 //!
@@ -77,7 +77,7 @@
 //!     poll.poll(&mut events, timeout)?;
 //!     let now = Instant::now();
 //!     for event in &events {
-//!         if !server.handle_event(poll.registry(), event, now) {
+//!         if !server.handle_event(event, now) {
 //!             // One of yours: your waker, your sockets, another server.
 //!         }
 //!     }
@@ -105,7 +105,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let mut event_loop = EventLoop::new(Server::bind("127.0.0.1:0".parse()?, Config::new())?)?;
-//! # event_loop.shutdown_handle().shutdown();
+//! # event_loop.shutdown_handle().begin_shutdown();
 //! // Whenever the descriptor is readable or `next_deadline` has come:
 //! loop {
 //!     let events = event_loop.turn(Some(Duration::ZERO)); // never sleeps
@@ -178,8 +178,9 @@
 //! token                  TokenRange, Readiness
 //! engine                 everything that decides: no sockets, no clock, no registry
 //!   deadline list          points in time, lists through slots
-//!   stream pipe buffer     what it asks of a stream, its pipes, bytes held for a peer
 //!   phase report           the stop and the account of it
+//!   status stream          what the kernel says of a connection, what is asked of a stream
+//!   pipe buffer            its pipes, bytes held for a peer
 //!   observer quota         what a host can watch, connections by address
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections and the one door out, what they are judged by
@@ -226,11 +227,15 @@ mod turn;
 pub use config::{Config, Drain};
 pub use engine::observer::{Closed, Observer};
 pub use engine::phase::{Cause, Phase, PhaseTimes};
-pub use engine::report::{ByteCounts, CloseReason, ConnectionCounts, Grade, Report, Stats};
+pub use engine::report::{
+    ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, Stats,
+};
 pub use error::{Error, ErrorKind};
-pub use event_loop::EventLoop;
-pub use handle::ShutdownHandle;
-pub use server::Server;
+pub use event_loop::{EventLoop, EventLoopBuilder};
+pub use handle::{HostWaker, ShutdownHandle};
+pub use intake::Ownership;
+pub use listener::ListenSocket;
+pub use server::{ListenerId, Server};
 #[cfg(feature = "signals")]
 pub use signals::Signals;
 pub use token::{Readiness, TokenRange};

@@ -1,4 +1,4 @@
-//! Listening sockets, bound or adopted.
+//! Listening sockets: bound here or handed in.
 
 use mio::net::{TcpListener, TcpStream, UnixListener};
 use mio::{Interest, Registry, Token};
@@ -14,8 +14,37 @@ use crate::gate;
 use crate::intake::Queue;
 use crate::socket::Socket;
 
+/// A listening socket that is handed in: a TCP or Unix listener of `std` or mio. See
+/// [`Server::adopt`](crate::Server::adopt).
 #[derive(Debug)]
-enum Tap {
+pub struct ListenSocket(ListenerKind);
+
+impl From<std::net::TcpListener> for ListenSocket {
+    fn from(listener: std::net::TcpListener) -> Self {
+        Self(ListenerKind::Tcp(TcpListener::from_std(listener)))
+    }
+}
+
+impl From<TcpListener> for ListenSocket {
+    fn from(listener: TcpListener) -> Self {
+        Self(ListenerKind::Tcp(listener))
+    }
+}
+
+impl From<std::os::unix::net::UnixListener> for ListenSocket {
+    fn from(listener: std::os::unix::net::UnixListener) -> Self {
+        Self(ListenerKind::Unix(UnixListener::from_std(listener)))
+    }
+}
+
+impl From<UnixListener> for ListenSocket {
+    fn from(listener: UnixListener) -> Self {
+        Self(ListenerKind::Unix(listener))
+    }
+}
+
+#[derive(Debug)]
+enum ListenerKind {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
@@ -23,10 +52,10 @@ enum Tap {
 /// One listening socket.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    tap: Tap,
+    kind: ListenerKind,
     name: String,
     address: Option<SocketAddr>,
-    /// TCP_NODELAY must be set on each socket, because the listener does not pass it on.
+    /// TCP_NODELAY must be set on each accepted socket, because they do not inherit it.
     set_nodelay: bool,
 }
 
@@ -43,25 +72,30 @@ impl Listener {
         socket.bind(&address.into()).map_err(|error| fail("bind", error))?;
         let backlog = i32::try_from(config.backlog.unwrap_or_else(system_backlog));
         socket.listen(backlog.unwrap_or(i32::MAX)).map_err(|error| fail("listen on", error))?;
-        let tap = TcpListener::from_std(socket.into());
-        let bound = tap.local_addr().map_err(|error| fail("read back the address of", error))?;
-        Ok(Self::new(Tap::Tcp(tap), bound.to_string(), Some(bound), false))
+        let listener = TcpListener::from_std(socket.into());
+        let bound =
+            listener.local_addr().map_err(|error| fail("read back the address of", error))?;
+        Ok(Self::tcp(listener, bound, false))
     }
 
-    /// Takes over a listening socket whose queue somebody else may go on serving.
-    pub(crate) fn adopt(listener: std::net::TcpListener, config: &Config) -> Result<Self, Error> {
+    /// Takes a listening socket that was handed in.
+    pub(crate) fn adopt(socket: ListenSocket, config: &Config) -> Result<Self, Error> {
+        match socket.0 {
+            ListenerKind::Tcp(listener) => Self::adopt_tcp(listener, config),
+            ListenerKind::Unix(listener) => Self::adopt_unix(listener),
+        }
+    }
+
+    fn adopt_tcp(listener: TcpListener, config: &Config) -> Result<Self, Error> {
         let fail = |step: &str, error| {
             Error::io(ErrorKind::Bind, format!("{step} the listener that was passed in"), error)
         };
         let bound = listener.local_addr().map_err(|error| fail("read the address of", error))?;
         let inherits = check_adopted(listener.as_fd(), config).map_err(|e| fail("adopt", e))?;
-        let set_nodelay = config.nodelay && !inherits;
-        let tap = Tap::Tcp(TcpListener::from_std(listener));
-        Ok(Self::new(tap, bound.to_string(), Some(bound), set_nodelay))
+        Ok(Self::tcp(listener, bound, config.nodelay && !inherits))
     }
 
-    /// Takes a listening Unix socket.
-    pub(crate) fn unix(listener: std::os::unix::net::UnixListener) -> Result<Self, Error> {
+    fn adopt_unix(listener: UnixListener) -> Result<Self, Error> {
         let fail = |step: &str, error| {
             Error::io(ErrorKind::Bind, format!("{step} the Unix listener"), error)
         };
@@ -69,14 +103,16 @@ impl Listener {
         let bound = listener.local_addr().map_err(|error| fail("read the address of", error))?;
         let path = bound.as_pathname().map(|path| format!("unix:{}", path.display()));
         let name = path.unwrap_or_else(|| "unix".to_owned());
-        Ok(Self::new(Tap::Unix(UnixListener::from_std(listener)), name, None, false))
+        let kind = ListenerKind::Unix(listener);
+        Ok(Self { kind, name, address: None, set_nodelay: false })
     }
 
-    fn new(tap: Tap, name: String, address: Option<SocketAddr>, set_nodelay: bool) -> Self {
-        Self { tap, name, address, set_nodelay }
+    fn tcp(listener: TcpListener, bound: SocketAddr, set_nodelay: bool) -> Self {
+        let kind = ListenerKind::Tcp(listener);
+        Self { kind, name: bound.to_string(), address: Some(bound), set_nodelay }
     }
 
-    /// What it listens on; `None` for a Unix socket.
+    /// Returns the address that it listens on; `None` for a Unix socket.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.address
     }
@@ -91,11 +127,11 @@ impl Queue for Listener {
     }
 
     fn accept(&mut self) -> io::Result<(Socket, Option<SocketAddr>)> {
-        let accepted = match &self.tap {
-            Tap::Tcp(listener) => {
+        let accepted = match &self.kind {
+            ListenerKind::Tcp(listener) => {
                 listener.accept().map(|(stream, address)| (stream, Some(address)))
             }
-            Tap::Unix(listener) => {
+            ListenerKind::Unix(listener) => {
                 listener.accept().map(|(stream, _)| (TcpStream::from(OwnedFd::from(stream)), None))
             }
         };
@@ -109,9 +145,11 @@ impl Queue for Listener {
     }
 
     fn shut_gate(&mut self) {
-        let shut = match &self.tap {
-            Tap::Tcp(listener) => gate::refuse_handshakes(&SockRef::from(listener), self.address),
-            Tap::Unix(listener) => gate::refuse_connects(&SockRef::from(listener)),
+        let shut = match &self.kind {
+            ListenerKind::Tcp(listener) => {
+                gate::refuse_handshakes(&SockRef::from(listener), self.address)
+            }
+            ListenerKind::Unix(listener) => gate::refuse_connects(&SockRef::from(listener)),
         };
         if let Err(error) = shut {
             log::debug!("keep new clients out of the queue of {}: {error}", self.name);
@@ -119,16 +157,16 @@ impl Queue for Listener {
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        match &mut self.tap {
-            Tap::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
-            Tap::Unix(listener) => registry.register(listener, token, Interest::READABLE),
+        match &mut self.kind {
+            ListenerKind::Tcp(listener) => registry.register(listener, token, Interest::READABLE),
+            ListenerKind::Unix(listener) => registry.register(listener, token, Interest::READABLE),
         }
     }
 
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
-        match &mut self.tap {
-            Tap::Tcp(listener) => registry.deregister(listener),
-            Tap::Unix(listener) => registry.deregister(listener),
+        match &mut self.kind {
+            ListenerKind::Tcp(listener) => registry.deregister(listener),
+            ListenerKind::Unix(listener) => registry.deregister(listener),
         }
     }
 
@@ -143,15 +181,15 @@ impl Queue for Listener {
 
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.tap {
-            Tap::Tcp(listener) => listener.as_fd(),
-            Tap::Unix(listener) => listener.as_fd(),
+        match &self.kind {
+            ListenerKind::Tcp(listener) => listener.as_fd(),
+            ListenerKind::Unix(listener) => listener.as_fd(),
         }
     }
 }
 
-/// Sets what accepted sockets are to inherit: on Linux and the BSDs they take the listener's
-/// options, which saves a system call for each connection.
+/// Sets the options that accepted sockets inherit: on Linux and the BSDs they take those of the
+/// listener, which saves a system call for each connection.
 fn prepare(socket: &socket2::Socket, address: SocketAddr, config: &Config) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -195,14 +233,14 @@ fn check_listening(socket: &SockRef<'_>) -> io::Result<()> {
     socket.set_cloexec(true)
 }
 
-/// Answers whether its connections inherit TCP_NODELAY.
+/// Returns whether its connections inherit TCP_NODELAY.
 fn check_adopted(listener: BorrowedFd<'_>, config: &Config) -> io::Result<bool> {
     let socket = SockRef::from(&listener);
     check_listening(&socket)?;
     if config.nodelay { socket.tcp_nodelay() } else { Ok(true) }
 }
 
-/// The longest accept queue that the system grants.
+/// Returns the longest accept queue that the system grants.
 pub(crate) fn system_backlog() -> u32 {
     std::fs::read_to_string("/proc/sys/net/core/somaxconn")
         .ok()

@@ -12,6 +12,7 @@ use crate::engine::{
     list::{Link, List, Nodes},
     phase::Cause,
     report::Report,
+    status::{Locality, Status, Transport},
     stream::Stream,
 };
 use crate::token::Readiness;
@@ -67,8 +68,24 @@ impl Stream for Line {
 
     fn reset_on_close(&mut self) {}
 
-    fn unacknowledged(&mut self) -> Option<u64> {
-        Some(0)
+    type Kernel = ();
+
+    fn locality(&self) -> Locality {
+        Locality::Host
+    }
+
+    fn status(&mut self, (): &mut ()) -> Status {
+        Status::Alive(Transport::default())
+    }
+
+    fn quick_ack(&mut self) {}
+
+    fn receive_buffer(&self) -> usize {
+        64 << 10
+    }
+
+    fn send_buffer(&self) -> usize {
+        64 << 10
     }
 }
 

@@ -1,15 +1,13 @@
-//! The server as a guest of somebody's poll: the engine and the listeners on a caller's registry.
+//! A server on a caller's registry: the engine and the listeners in a poll that the host owns.
 
 mod registration;
 
 use mio::event::Event;
-use mio::{Registry, Token, Waker};
+use mio::{Registry, Token};
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixListener;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::config::Config;
 use crate::driver::Driver;
@@ -17,34 +15,39 @@ use crate::engine::observer::Observer;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::error::Error;
-use crate::handle::ShutdownHandle;
-use crate::intake::Intake;
-use crate::listener::Listener;
+use crate::handle::{HostWaker, ShutdownHandle};
+use crate::intake::{Intake, Ownership};
+use crate::listener::{ListenSocket, Listener};
 use crate::token::Readiness;
 
-/// An echo server that lives in a poll of its host's.
+/// Identifies a listener of one server: what [`Server::listen`] and [`Server::adopt`] return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ListenerId(usize);
+
+/// An echo server driven by a `mio::Poll` that its host owns.
 ///
 /// The host owns the `Poll`, its `Waker`, the clock and the tokens. Its loop ends a turn
 /// ([`end_turn`](Self::end_turn)), sleeps no longer than until
-/// [`next_deadline`](Self::next_deadline), and tells of each event
-/// ([`handle_event`](Self::handle_event)); the front page of the crate shows one. After
-/// [`register`](Self::register) no call of it fails.
+/// [`next_deadline`](Self::next_deadline), and passes on each event
+/// ([`handle_event`](Self::handle_event)); the front page of the crate shows such a loop. After
+/// [`register`](Self::register) no call fails.
 ///
-/// Every call takes the registry of `register`, or a clone of it, and the time as `now`. With
-/// another registry clients would be put where their events do not reach the server. An instant
-/// that lies before one given earlier counts as that one.
+/// Every call that takes a registry takes that of `register`, or a clone of it; with another one
+/// the events of new clients would not reach the server. Every call that takes `now` takes the
+/// time. An instant that lies before one given earlier counts as the earlier one.
 ///
-/// Late, repeated, reordered, stale and invented events do no harm: only what a system call
-/// answers changes anything. A skipped `end_turn` delays new clients, deadlines, requests and the
-/// freeing of slots to the next one, and loses nothing. No deadline closes a connection without a
-/// look at what its peer sent meanwhile, however late the host comes.
+/// Late, repeated, reordered, stale and invented events do no harm: only the result of a system
+/// call changes state. A skipped `end_turn` delays new clients, deadlines, requests and the
+/// freeing of slots to the next one, and loses nothing. No deadline closes a connection before
+/// the server has read what the peer sent meanwhile, however late the host calls.
 ///
-/// Dropping a server with live connections does what force does, without waiting: for each, one
-/// write, one bounded discard, close or reset. It never blocks and leaves no descriptor. The poll,
-/// the handles and the server may be dropped in any order.
+/// Dropping a server with open connections does what [`force_shutdown`](Self::force_shutdown)
+/// does, without waiting: for each, one write, one bounded read, then close or reset. It never
+/// blocks and leaves no descriptor open. The poll, the handles and the server may be dropped in
+/// any order.
 ///
-/// It owns one read buffer of 64 KiB, and for each connection a slot of 56 bytes (on 64-bit
-/// systems) and what its peer does not take of the echo, at most 64 KiB.
+/// A server owns one read buffer of 64 KiB, and for each connection a slot of 56 bytes (on 64-bit
+/// systems) and its pending output, at most 64 KiB.
 pub struct Server {
     driver: Driver<Listener>,
     config: Config,
@@ -56,33 +59,23 @@ impl Server {
     /// [`local_addr`](Self::local_addr). An IPv6 address takes IPv6 only.
     ///
     /// # Errors
+    ///
     /// [`Config`](crate::ErrorKind::Config) for a value out of its range,
     /// [`Bind`](crate::ErrorKind::Bind) if a socket call fails: the address is in use, not of this
     /// machine, or not permitted.
     pub fn bind(address: SocketAddr, config: Config) -> Result<Self, Error> {
-        let mut server = Self::unbound(config)?;
+        let mut server = Self::new(config)?;
         server.listen(address)?;
         Ok(server)
     }
 
-    /// Takes over a listening socket that others may hold too: it becomes non-blocking and closed
-    /// on exec, its other options stay as they are, and at a stop its queue is left to its owner.
+    /// Makes a server without a listener; [`listen`](Self::listen) and [`adopt`](Self::adopt) add
+    /// some.
     ///
     /// # Errors
-    /// As [`bind`](Self::bind); [`Bind`](crate::ErrorKind::Bind) also for a socket that does not
-    /// listen.
-    pub fn from_std(listener: std::net::TcpListener, config: Config) -> Result<Self, Error> {
-        let mut server = Self::unbound(config)?;
-        server.adopt(listener)?;
-        Ok(server)
-    }
-
-    /// A server without a listener yet; give it some with [`listen`](Self::listen),
-    /// [`adopt`](Self::adopt) or [`adopt_unix`](Self::adopt_unix).
     ///
-    /// # Errors
     /// [`Config`](crate::ErrorKind::Config) for a value out of its range.
-    pub fn unbound(config: Config) -> Result<Self, Error> {
+    pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
         Ok(Self { driver: Driver::new(&config), config, addresses: Vec::new() })
     }
@@ -91,130 +84,156 @@ impl Server {
     /// [`register`](Self::register).
     ///
     /// # Errors
-    /// As [`bind`](Self::bind); [`Register`](crate::ErrorKind::Register) after `register`.
-    pub fn listen(&mut self, address: SocketAddr) -> Result<(), Error> {
-        self.check_unregistered("listen on a further address")?;
-        self.add(Listener::bind(address, &self.config)?, true);
-        Ok(())
-    }
-
-    /// Takes over a further listening socket, as [`from_std`](Self::from_std). To be called
-    /// before [`register`](Self::register).
     ///
-    /// # Errors
-    /// As `from_std`; [`Register`](crate::ErrorKind::Register) after `register`.
-    pub fn adopt(&mut self, listener: std::net::TcpListener) -> Result<(), Error> {
-        self.check_unregistered("adopt a listener")?;
-        self.add(Listener::adopt(listener, &self.config)?, false);
-        Ok(())
+    /// As [`bind`](Self::bind); [`Register`](crate::ErrorKind::Register) after `register`.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<ListenerId, Error> {
+        self.check_unregistered("listen on a further address")?;
+        Ok(self.add(Listener::bind(address, &self.config)?, Ownership::Exclusive))
     }
 
-    /// Takes a listening Unix socket. With `owned` nobody else holds it, and its queue is emptied
-    /// at a stop. Its path is the caller's to remove. To be called before
+    /// Takes a listening socket that was made elsewhere: a TCP or Unix listener of `std` or mio.
+    /// The socket becomes non-blocking and closed on exec; its other options stay as they are.
+    /// The path of a Unix socket is the caller's to remove. To be called before
     /// [`register`](Self::register).
     ///
+    /// `ownership` says whether the accept queue is this server's alone. Declaring a socket
+    /// [`Exclusive`](Ownership::Exclusive) that another process holds takes clients from it at a
+    /// stop; declaring one [`Shared`](Ownership::Shared) that nobody else holds resets the clients
+    /// that wait in its queue then.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    /// use netgrace::{Config, Ownership, Server};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let inherited = TcpListener::bind("127.0.0.1:0")?;
+    /// let mut server = Server::new(Config::new())?;
+    /// let id = server.adopt(inherited, Ownership::Shared)?;
+    /// server.set_ownership(id, Ownership::Exclusive); // the process that shared it has ended
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
+    ///
     /// [`Bind`](crate::ErrorKind::Bind) for a socket that does not listen;
     /// [`Register`](crate::ErrorKind::Register) after `register`.
-    pub fn adopt_unix(&mut self, listener: UnixListener, owned: bool) -> Result<(), Error> {
+    pub fn adopt(
+        &mut self,
+        listener: impl Into<ListenSocket>,
+        ownership: Ownership,
+    ) -> Result<ListenerId, Error> {
         self.check_unregistered("adopt a listener")?;
-        self.add(Listener::unix(listener)?, owned);
-        Ok(())
+        Ok(self.add(Listener::adopt(listener.into(), &self.config)?, ownership))
     }
 
-    fn add(&mut self, listener: Listener, owned: bool) {
+    fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
+        let id = ListenerId(self.driver.acceptor.tokens());
         self.addresses.extend(listener.address());
-        self.driver.acceptor.add(Intake::new(listener, owned));
+        let is_owned = ownership == Ownership::Exclusive;
+        self.driver.acceptor.add(Intake::new(listener, is_owned));
+        id
     }
 
-    /// The first internet address it listens on, port 0 resolved; the unspecified address with
-    /// port 0 if there is none. Stays known after the stop.
+    /// Returns the first internet address that the server listens on, port 0 resolved; `None` if
+    /// it has only Unix listeners or none. Stays known after the stop.
     #[must_use]
-    pub fn local_addr(&self) -> SocketAddr {
-        let none = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
-        self.addresses.first().copied().unwrap_or(none)
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.addresses.first().copied()
     }
 
-    /// All internet addresses it listens on, in the order in which they were given.
+    /// Returns all internet addresses that the server listens on, in the order in which the
+    /// listeners were added.
     #[must_use]
-    pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.addresses.clone()
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
     }
 
-    /// The descriptors of the listeners that are open: for handing them to a successor.
-    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.driver.acceptor.iter().map(|intake| intake.queue.as_fd())
+    /// Returns the number of listeners that were added, closed ones included: as many tokens of
+    /// its range are not for connections.
+    #[must_use]
+    pub fn listener_count(&self) -> usize {
+        self.driver.acceptor.tokens()
     }
 
-    /// From now on the listeners' queues belong to a successor: a stop leaves them alone.
-    pub fn disown_listeners(&mut self) {
-        self.driver.acceptor.disown();
+    /// Iterates over the listeners that are open, with their descriptors: for handing them to a
+    /// successor.
+    pub fn listeners(&self) -> impl Iterator<Item = (ListenerId, BorrowedFd<'_>)> {
+        let open = self.driver.acceptor.iter_numbered();
+        open.map(|(index, intake)| (ListenerId(index), intake.queue.as_fd()))
     }
 
-    /// From now on nobody else holds the listener that was given as number `index`, from 0: a stop
-    /// empties its queue. What [`disown_listeners`](Self::disown_listeners) takes back.
-    pub fn own_listener(&mut self, index: usize) {
-        self.driver.acceptor.own(index);
+    /// Declares who takes clients from a listener's accept queue from now on. At any time; it
+    /// counts when a stop closes the listener. Does nothing after that.
+    pub fn set_ownership(&mut self, listener: ListenerId, ownership: Ownership) {
+        let is_owned = ownership == Ownership::Exclusive;
+        self.driver.acceptor.set_owned(listener.0, is_owned);
     }
 
-    /// Has an observer follow the server's life from now on, in place of one given earlier. At
-    /// any time; connections that are open already are told of when they close.
+    /// Returns the settings.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Has an observer follow the server from now on, in place of one given earlier. At any time;
+    /// of connections that are open already it sees the end.
     pub fn observe(&mut self, observer: impl Observer + Send + 'static) {
         self.driver.engine.observe(Box::new(observer));
     }
 
-    /// Takes an event. Answers `false`, having touched nothing, when its token is none of the
-    /// server's, or the server is not registered; the event then is somebody else's.
+    /// Handles an event. Returns `false`, without any effect, if its token is none of the
+    /// server's or the server is not registered: the event belongs to another source.
     ///
-    /// For each event of a batch, in any order. Reads and writes at most 256 KiB, in system calls
-    /// that do not block; what that cuts short goes on in `end_turn`. Accepts nobody and frees no
-    /// slot. May change [`next_deadline`](Self::next_deadline).
-    pub fn handle_event(&mut self, _registry: &Registry, event: &Event, now: Instant) -> bool {
+    /// To be called for each event of a batch, in any order. Reads and writes at most 256 KiB, in
+    /// system calls that do not block; what this bound cuts short continues in `end_turn`. Accepts
+    /// no client and frees no slot. May change [`next_deadline`](Self::next_deadline).
+    pub fn handle_event(&mut self, event: &Event, now: Instant) -> bool {
         self.handle_ready(event.token(), Readiness::from(event), now)
     }
 
-    /// The same as [`handle_event`](Self::handle_event), for a host that wraps mio's events or
-    /// makes its own. It must pass on all that was said of the socket, or else
+    /// Does the same as [`handle_event`](Self::handle_event), for a host that wraps mio's events or
+    /// makes its own. It must pass on everything that was reported of the socket, or else
     /// [`Readiness::ALL`].
     pub fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
         self.driver.handle_ready(token, ready, now)
     }
 
-    /// Ends a batch of events: sees what the handles ask for, takes new clients in, does what is
-    /// due, goes on where a bound cut work short, and frees what was closed.
+    /// Ends a batch of events: obeys the requests of the handles, accepts new clients, does what
+    /// is due, continues where a bound cut work short, and frees the slots of closed connections.
     ///
     /// To be called after each batch, once before the first sleep, and when
-    /// [`next_deadline`](Self::next_deadline) has come; further calls do no harm. The only call
-    /// that accepts (besides the sweep of a stop), the only one that frees slots, so that no token
-    /// changes its connection within a batch, and the only one that finishes a stop. Everything
-    /// is done in slices, at most 256 clients of each listener and 1024 connections a turn; the
-    /// rest makes `next_deadline` lie in the past. Changes `next_deadline`.
+    /// [`next_deadline`](Self::next_deadline) has come; further calls do no harm. It is the only
+    /// call that accepts clients (besides the sweep of a stop), the only one that frees slots, so
+    /// that no token changes its connection within a batch, and the only one that finishes a stop.
+    /// Everything is done in slices, at most 256 clients of each listener and 1024 connections a
+    /// turn; if work is left, `next_deadline` lies in the past. Changes `next_deadline`.
     pub fn end_turn(&mut self, registry: &Registry, now: Instant) {
         self.driver.end_turn(registry, now);
     }
 
-    /// When [`end_turn`](Self::end_turn) has something to do without an event; in the past: now,
-    /// do not sleep. `None`: only an event or a request brings work, and before the first
-    /// `end_turn`, which comes before the first sleep.
+    /// Returns when [`end_turn`](Self::end_turn) has something to do without an event. An instant
+    /// in the past means now: do not sleep. `None` means that only an event or a request brings
+    /// work; before the first `end_turn`, which is due before the first sleep, it is `None` too.
     ///
-    /// May change with every call that takes `now`, and with a request on a handle: to be asked
-    /// for right before each sleep. Costs no system call and does not grow with connections.
+    /// May change with every call that takes `now`, and with a request on a handle: to be called
+    /// right before each sleep. Costs no system call, and no more with more connections.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.driver.next_deadline()
     }
 
-    /// Starts the graceful stop: what [`ShutdownHandle::shutdown`] asks for, at once. At any time,
-    /// between the events of a batch too; further calls do nothing. Unless there is a lame-duck
-    /// time it closes the listeners, having taken in who was waiting. Changes
-    /// [`next_deadline`](Self::next_deadline).
+    /// Starts the graceful stop at once; [`ShutdownHandle::begin_shutdown`] asks for it from
+    /// elsewhere. At any time, between the events of a batch too; further calls do nothing. Unless
+    /// there is a lame-duck time the drain begins, and with it the sweep of the accept queues.
+    /// Changes [`next_deadline`](Self::next_deadline).
     pub fn begin_shutdown(&mut self, registry: &Registry, now: Instant) {
         self.shut_down(Cause::Requested, registry, now);
     }
 
-    /// Cuts the stop short, or stops at once: what [`ShutdownHandle::force`] asks for. At any
-    /// time; further calls do nothing. Connections are cut by the turns to come, 256 each. Changes
-    /// [`next_deadline`](Self::next_deadline).
+    /// Ends the stop now, or stops without a drain; [`ShutdownHandle::force_shutdown`] asks for it
+    /// from elsewhere. At any time; further calls do nothing. The next turns close the
+    /// connections, 256 each. Changes [`next_deadline`](Self::next_deadline).
     pub fn force_shutdown(&mut self, registry: &Registry, now: Instant) {
         self.force(Cause::Requested, registry, now);
     }
@@ -227,53 +246,38 @@ impl Server {
         self.driver.force(cause, registry, now);
     }
 
-    /// A handle to stop it with, from any thread; any number of them. With the host's waker a
-    /// request wakes the poll, and the event of the waker is the host's, who need only end a turn;
-    /// without one it is seen by the next [`end_turn`](Self::end_turn).
+    /// Makes a handle that stops the server, from any thread; any number of them. `waker` wakes
+    /// the host's reactor: an `Arc<mio::Waker>`, a [`std::task::Waker`] or a function, see
+    /// [`HostWaker`]. A host that is woken need only end a turn. With [`HostWaker::none`] the next
+    /// [`end_turn`](Self::end_turn) sees a request.
     #[must_use]
-    pub fn shutdown_handle(&self, waker: Option<Arc<Waker>>) -> ShutdownHandle {
-        ShutdownHandle::new(self.driver.requests.clone(), waker)
+    pub fn shutdown_handle(&self, waker: impl Into<HostWaker>) -> ShutdownHandle {
+        ShutdownHandle::new(self.driver.requests.clone(), waker.into())
     }
 
-    /// Whether the stop is over: every connection and listener is closed. From then on no call
-    /// does anything but answer; the range of tokens is the server's until it is dropped.
+    /// Returns whether the stop is over: every connection and listener is closed. From then on no
+    /// call has any effect; the range of tokens stays the server's until it is dropped.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.driver.engine.phase() == Phase::Finished
     }
 
-    /// Where it is in its life.
+    /// Returns the phase that the server is in.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.driver.engine.phase()
     }
 
-    /// The account: live until [`is_finished`](Self::is_finished), then final.
+    /// Returns the account: live until [`is_finished`](Self::is_finished), then final.
     #[must_use]
     pub fn report(&self) -> &Report {
         self.driver.engine.report()
     }
 
-    /// Counters as of now; costs no system call.
+    /// Returns the counters as of now; costs no system call.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.driver.stats()
-    }
-
-    pub(crate) fn listener_count(&self) -> usize {
-        self.driver.acceptor.tokens()
-    }
-
-    pub(crate) fn max_connections(&self) -> Option<usize> {
-        self.config.max_connections
-    }
-
-    pub(crate) fn busy_poll(&self) -> Option<Duration> {
-        self.config.busy_poll.filter(|time| !time.is_zero())
-    }
-
-    pub(crate) fn events_capacity(&self) -> usize {
-        self.config.events_capacity
     }
 }
 

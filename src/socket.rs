@@ -7,7 +7,8 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use crate::diagnosis;
+use crate::diagnosis::{self, Kernel};
+use crate::engine::status::{Locality, Status};
 use crate::engine::stream::Stream;
 use crate::pipe::{self, Pipe};
 
@@ -83,8 +84,34 @@ impl Stream for Socket {
         }
     }
 
-    fn unacknowledged(&mut self) -> Option<u64> {
-        diagnosis::unacknowledged(&self.0)
+    type Kernel = Kernel;
+
+    fn locality(&self) -> Locality {
+        let Ok(peer) = self.0.peer_addr() else {
+            return if diagnosis::is_unix(&self.0) { Locality::Unix } else { Locality::Network };
+        };
+        let near = peer.ip().to_canonical().is_loopback()
+            || self.0.local_addr().is_ok_and(|local| local.ip() == peer.ip());
+        if near { Locality::Host } else { Locality::Network }
+    }
+
+    fn status(&mut self, kernel: &mut Kernel) -> Status {
+        diagnosis::status(&self.0, kernel)
+    }
+
+    fn quick_ack(&mut self) {
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Err(error) = SockRef::from(&self.0).set_tcp_quickack(true) {
+            log::debug!("set TCP_QUICKACK: {error}");
+        }
+    }
+
+    fn receive_buffer(&self) -> usize {
+        SockRef::from(&self.0).recv_buffer_size().unwrap_or(0)
+    }
+
+    fn send_buffer(&self) -> usize {
+        SockRef::from(&self.0).send_buffer_size().unwrap_or(0)
     }
 }
 

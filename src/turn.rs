@@ -1,17 +1,17 @@
-//! How long the turns of a loop take.
+//! The times that the turns of a loop take.
 
 use std::time::Duration;
 
-/// How long the turns of an [`EventLoop`](crate::EventLoop) took, from the end of the wait to the
-/// end of the batch: the time for which every other connection had to wait.
+/// How long the turns of an [`EventLoop`](crate::EventLoop) took, each from the end of the wait to
+/// the end of the batch: the time for which every other connection had to wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TurnTimes {
-    /// Turns measured.
+    /// The number of turns measured.
     pub turns: u64,
-    /// All of them together.
+    /// The sum of their times.
     pub total: Duration,
-    /// The longest.
+    /// The time of the longest.
     pub longest: Duration,
     counts: [u64; Self::BOUNDS.len()],
 }
@@ -26,7 +26,7 @@ impl TurnTimes {
         Duration::from_secs(1),
     ];
 
-    /// For each of some lengths of time, ascending, how many turns were not longer.
+    /// Iterates over ascending bounds, each with the number of turns that took no longer.
     pub fn cumulated(&self) -> impl Iterator<Item = (Duration, u64)> {
         let mut sum: u64 = 0;
         Self::BOUNDS.into_iter().zip(self.counts).map(move |(bound, count)| {

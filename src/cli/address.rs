@@ -22,11 +22,12 @@ pub(crate) enum ListenAddress {
     Systemd,
 }
 
-/// The socket addresses behind a name, in the resolver's order and without repeats; at least one.
+/// Returns the socket addresses of a name, in the resolver's order and without repeats; at least
+/// one.
 ///
 /// # Errors
 ///
-/// When the resolver does not know the name.
+/// If the resolver does not know the name.
 pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut found: Vec<SocketAddr> = Vec::new();
     for address in (host, port).to_socket_addrs()? {
@@ -101,7 +102,7 @@ fn split(text: &str) -> Result<(&str, &str), String> {
     match text.rsplit_once(':') {
         None => Err(format!("needs a port; did you mean {}:5388?", text.escape_debug())),
         Some(("", port)) => Err(format!(
-            "needs a host: 127.0.0.1:{0} for this machine only, 0.0.0.0:{0} for everybody",
+            "needs a host: 127.0.0.1:{0} for this machine only, 0.0.0.0:{0} for all networks",
             port.escape_debug()
         )),
         Some((host, _)) if host.contains(':') => {
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_answered_with_what_was_meant() {
+    fn the_message_names_what_was_probably_meant() {
         for (text, part) in [
             ("", "empty"),
             ("5388", "did you mean 127.0.0.1:5388?"),

@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::cli::bench::BenchArgs;
+use crate::cli::report::ReportArgs;
 use crate::cli::serve::args::{ServeArgs, ServeCommand};
 
 const ABOUT: &str = "A TCP echo server that stops without losing a byte, and proves it";
@@ -16,26 +17,26 @@ Units:
   N      500, 10k, 1.5M
 
 Signals:
-  INT, TERM, HUP  stop gracefully; again, 500 ms or more later: cut what is left; a third: die
-  QUIT            cut what is left
+  INT, TERM, HUP  stop gracefully; again, 500 ms or more later: reset what is left; a third: die
+  QUIT            reset what is left at once
   USR1            log the counters
-  USR2            start the program anew and hand the sockets over; stop once it serves
+  USR2            start the program anew and hand the sockets over; stop when it serves
 
 Exit codes:
   0      stopped on request, nothing lost
-  1      could not start, or the loop failed
+  1      could not start, the loop failed, or the report could not be written
   2      usage
   3      stopped on request, but bytes or queued clients were lost (--strict: not complete)
   128+n  ended by the third stop signal
 
 Examples:
   netgrace                                      echo on 127.0.0.1:5388 until Ctrl-C
-  netgrace -l 0.0.0.0:7000 -l '[::]:7000'       everywhere, both families
-  netgrace -l 127.0.0.1:0 --port-file port.txt  any free port, told to a script
+  netgrace -l 0.0.0.0:7000 -l '[::]:7000'       all networks, both families
+  netgrace -l 127.0.0.1:0 --port-file port.txt  any free port, written for a script
   netgrace -l unix:/run/user/1000/echo.sock     a Unix socket, for its owner only
   netgrace --admin 9090                         health and metrics on 127.0.0.1:9090
   netgrace --drain peer --shutdown-timeout 30s  let every client finish, up to 30 s
-  netgrace --report - --strict                  print the account of the stop as JSON";
+  netgrace --report - --strict                  print the report of the stop as JSON";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -44,9 +45,10 @@ Examples:
     version,
     propagate_version = true,
     about = ABOUT,
-    after_help = "'--help' tells units, signals, exit codes and examples.",
+    after_help = "'--help' shows units, signals, exit codes and examples.",
     after_long_help = AFTER_HELP,
     args_conflicts_with_subcommands = true,
+    args_override_self = true,
     max_term_width = 100
 )]
 pub(crate) struct Cli {
@@ -67,6 +69,8 @@ pub(crate) enum Command {
     Serve(Box<ServeCommand>),
     /// Load-test a TCP echo server: every byte checked, honest latency, shutdown audit
     Bench(Box<BenchArgs>),
+    /// Merge the reports of several servers, and end with the exit code of the least
+    Report(ReportArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -99,4 +103,6 @@ pub(crate) enum Page {
     Serve,
     /// netgrace-bench(1)
     Bench,
+    /// netgrace-report(1)
+    Report,
 }

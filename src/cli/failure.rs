@@ -1,4 +1,4 @@
-//! Why the program ends without having done what was asked.
+//! The reason why the program ends without having done its work.
 
 use std::fmt;
 
@@ -10,17 +10,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// The command line asks for something that cannot be meant: exit code 2.
+    /// The command line is wrong: exit code 2.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { exit: 2, message: message.into() }
     }
 
-    /// What was asked could not be done here and now: exit code 1.
+    /// The work could not be done: exit code 1.
     pub(crate) fn unable(message: impl Into<String>) -> Self {
         Self { exit: 1, message: message.into() }
     }
 
-    /// The exit code of the process.
+    /// Returns the exit code of the process.
     pub(crate) fn exit(&self) -> u8 {
         self.exit
     }

@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use clap::{ArgAction, Args};
 use log::LevelFilter;
 
-/// From silence to everything: `-q` steps to the left, `-v` to the right.
+/// All levels, from nothing to everything: `-q` steps to the left, `-v` to the right.
 const SCALE: [LevelFilter; 6] = [
     LevelFilter::Off,
     LevelFilter::Error,
@@ -24,13 +24,13 @@ pub(crate) struct Verbosity {
     #[arg(short, long = "verbose", action = ArgAction::Count, help_heading = "Output")]
     pub(crate) verbose: u8,
 
-    /// Log less: -q warnings, -qq errors, -qqq nothing; -v and -q overrule RUST_LOG
+    /// Log less: -q warnings, -qq errors, -qqq nothing; -v and -q replace RUST_LOG
     #[arg(short, long = "quiet", action = ArgAction::Count, help_heading = "Output")]
     pub(crate) quiet: u8,
 }
 
 impl Verbosity {
-    /// The level the flags ask for, `None` if there are none.
+    /// Returns the level that the flags ask for, `None` if there are none.
     fn level(self) -> Option<LevelFilter> {
         if self.verbose == 0 && self.quiet == 0 {
             return None;
@@ -48,18 +48,18 @@ pub(crate) struct Filter {
     pub(crate) level: LevelFilter,
     /// Prefixes of targets with a level of their own; no prefix twice.
     pub(crate) targets: Vec<(String, LevelFilter)>,
-    /// Items of `RUST_LOG` that make no sense, each with the reason.
-    pub(crate) refused: Vec<String>,
+    /// Items of `RUST_LOG` that are invalid, each with the reason.
+    pub(crate) invalid: Vec<String>,
 }
 
 impl Filter {
-    /// Flags overrule `RUST_LOG` altogether, so that `-qqq` is silent in any environment. mio is
-    /// silent unless `RUST_LOG` names it.
+    /// Flags replace `RUST_LOG` altogether, so that `-qqq` logs nothing in any environment. mio
+    /// logs nothing unless `RUST_LOG` names it.
     pub(crate) fn new(verbosity: Verbosity, rust_log: Option<&OsStr>) -> Self {
         let mut filter = Self {
             level: DEFAULT,
             targets: vec![("mio".to_owned(), LevelFilter::Off)],
-            refused: Vec::new(),
+            invalid: Vec::new(),
         };
         match (verbosity.level(), rust_log) {
             (Some(level), _) => filter.level = level,
@@ -69,7 +69,7 @@ impl Filter {
         filter
     }
 
-    /// The most talkative level of any target.
+    /// Returns the most detailed level of any target.
     pub(crate) fn max_level(&self) -> LevelFilter {
         self.targets.iter().fold(self.level, |max, (_, level)| max.max(*level))
     }
@@ -86,7 +86,7 @@ impl Filter {
                     self.targets.retain(|(known, _)| known != target);
                     self.targets.push((target.to_owned(), level));
                 }
-                _ => self.refused.push(format!(
+                _ => self.invalid.push(format!(
                     "RUST_LOG: {item:?} is neither a level (off, error, warn, info, debug, trace) \
                      nor target=level: ignored"
                 )),
@@ -127,21 +127,21 @@ mod tests {
         assert_eq!(read.max_level(), LevelFilter::Trace);
         let targets = [("netgrace::engine", LevelFilter::Trace), ("mio", LevelFilter::Debug)];
         assert_eq!(read.targets, targets.map(|(target, level)| (target.to_owned(), level)));
-        assert_eq!(read.refused, [""; 0]);
+        assert_eq!(read.invalid, [""; 0]);
     }
 
     #[test]
-    fn nonsense_in_the_environment_is_named_and_escaped() {
+    fn invalid_items_of_the_environment_are_named_and_escaped() {
         let read = filter(0, 0, "nfo,=debug,x=,\u{1b}[0m,debug");
         assert_eq!(read.level, LevelFilter::Debug);
-        assert_eq!(read.refused.len(), 4);
-        assert!(read.refused.iter().all(|line| !line.contains(char::is_control)));
+        assert_eq!(read.invalid.len(), 4);
+        assert!(read.invalid.iter().all(|line| !line.contains(char::is_control)));
     }
 
     #[test]
-    fn flags_overrule_the_environment() {
+    fn flags_replace_the_environment() {
         let read = filter(0, 3, "trace,netgrace=trace,nonsense");
         assert_eq!(read.max_level(), LevelFilter::Off);
-        assert!(read.refused.is_empty());
+        assert!(read.invalid.is_empty());
     }
 }

@@ -10,8 +10,8 @@ use crate::cli::failure::Failure;
 use crate::cli::units::{self, UnitError};
 
 /// What the process opens for itself besides its listeners once the limit is read: the poll, the
-/// waker, a temporary file, a pipe to move pages.
-const OWN_FILES: u64 = 5;
+/// waker, the report and the file that it replaces, a pipe to move pages.
+const OWN_FILES: u64 = 6;
 
 /// Kept free on top when the number of connections is ours to choose: 128 for the pipes of
 /// streams, 64 for --admin, the rest for the resolver, a debugger, a descriptor that was leaked
@@ -114,11 +114,12 @@ impl OpenFiles {
         limit(self.hard)
     }
 
-    /// How many connections may be open at once: `wanted`, or as many as fit. `None`: no limit.
+    /// Returns how many connections may be open at once: `wanted`, or as many as fit. `None`: no
+    /// limit.
     ///
     /// # Errors
     ///
-    /// When `wanted` does not fit below the limit, or nothing at all does.
+    /// If `wanted` does not fit below the limit, or not even one connection does.
     pub(crate) fn connections(
         self,
         wanted: Option<u64>,
@@ -189,9 +190,9 @@ fn is_above(a: Option<u64>, b: Option<u64>) -> bool {
     a.unwrap_or(u64::MAX) > b.unwrap_or(u64::MAX)
 }
 
-/// The number of descriptors open now; where the system does not tell, the usual few.
+/// Returns the number of open descriptors; where it is unknown, a usual one.
 fn open_now() -> u64 {
-    // Not std's directory, which panics when its close fails.
+    // Not `fs::read_dir`, which panics if its close fails.
     let list =
         |path: &str| Dir::new(open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
     let Ok(listing) = list("/proc/self/fd").or_else(|_| list("/dev/fd")) else {
@@ -201,12 +202,12 @@ fn open_now() -> u64 {
     u64::try_from(listing.count().saturating_sub(3)).unwrap_or(u64::MAX)
 }
 
-/// The longest accept queue that the system gives, where it tells.
+/// Returns the longest accept queue that the system allows, if it is known.
 pub(crate) fn somaxconn() -> Option<u32> {
     fs::read_to_string("/proc/sys/net/core/somaxconn").ok()?.trim().parse().ok()
 }
 
-/// The memory of this process that is in use, where the system tells.
+/// Returns the resident memory of this process, if it is known.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let pages = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: u64 = pages.split_ascii_whitespace().nth(1)?.parse().ok()?;

@@ -1,22 +1,24 @@
-//! The logger: simple_logger on stderr, made safe for a process that must not die or wait because
-//! of its log.
+//! The logger: levels by simple_logger, lines on stderr, made safe for a process that must not die
+//! or wait because of its log.
 //!
-//! simple_logger writes with a macro that panics when stderr is gone or full, and that waits when
-//! stderr is a pipe which nobody reads. So every line is offered with a poll first, short enough
-//! that a pipe which has room takes it whole; what cannot be taken is dropped and counted; and a
-//! panic is caught, without a word from the panic hook.
+//! simple_logger itself writes with a macro that panics if stderr is gone or full, waits if stderr
+//! is a pipe which nobody reads, and writes the end of the line separately, so that the lines of
+//! two processes mix. Here every line is one write, after a poll, and short enough that a pipe with
+//! room takes it whole. A line that cannot be written is dropped and counted.
 
-use std::cell::Cell;
 use std::fmt;
 use std::fmt::Write;
 use std::io;
 use std::os::fd::AsFd;
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use log::{Level, Log, Metadata, Record};
+use rustix::io::retry_on_intr;
 use simple_logger::SimpleLogger;
+use time::OffsetDateTime;
+use time::format_description::BorrowedFormatItem;
+use time::macros::format_description;
 
 use crate::cli::filter::Filter;
 use crate::cli::output;
@@ -25,82 +27,69 @@ use crate::cli::output;
 /// 4096 bytes that a pipe with any room takes at once.
 const MESSAGE_BYTES_MAX: usize = 1500;
 
+const TIME_FORMAT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
 /// The target of the program's own lines.
 pub(crate) const TARGET: &str = "netgrace";
 
-/// Whether a line waits for room on stderr: only at the end, when nothing else is delayed.
-static PATIENT: AtomicBool = AtomicBool::new(false);
+/// Whether a line waits for room on stderr: only at the end of the process, when it delays
+/// nothing else.
+static WAITS_FOR_ROOM: AtomicBool = AtomicBool::new(false);
 
-thread_local! {
-    /// Set while a line is written: the panic hook keeps quiet then.
-    static WRITING: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Installs the logger and reports what was wrong with the filter.
+/// Installs the logger and logs what is invalid in the filter.
 pub(crate) fn install(filter: &Filter) {
-    let logger = filter.targets.iter().fold(
-        SimpleLogger::new().with_utc_timestamps().with_level(filter.level),
-        |logger, (target, level)| logger.with_module_level(target, *level),
-    );
-    let offered = Offered { logger, dropped: AtomicU64::new(0) };
-    if log::set_boxed_logger(Box::new(offered)).is_err() {
+    let levels = filter
+        .targets
+        .iter()
+        .fold(SimpleLogger::new().with_level(filter.level), |logger, (target, level)| {
+            logger.with_module_level(target, *level)
+        });
+    let logger = Logger { levels, dropped: AtomicU64::new(0) };
+    if log::set_boxed_logger(Box::new(logger)).is_err() {
         return;
     }
     log::set_max_level(filter.max_level());
-    let loud = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        if !WRITING.get() {
-            loud(panic);
-        }
-    }));
-    for line in &filter.refused {
+    for line in &filter.invalid {
         log::warn!(target: TARGET, "{line}");
     }
 }
 
-/// From now on a line waits a little for room on stderr, until one waited in vain: for the last
-/// lines, which say how it ended.
+/// Makes every line wait briefly for room on stderr, until one of them waits in vain: for the last
+/// lines, which report how the stop ended.
 pub(crate) fn wait_for_room() {
-    PATIENT.store(true, Ordering::Relaxed);
+    WAITS_FOR_ROOM.store(true, Ordering::Relaxed);
 }
 
-/// A logger to which lines are offered: it takes them at once or not at all.
-struct Offered {
-    logger: SimpleLogger,
-    /// Lines not taken since the last one that was.
+/// A logger that writes a line at once or drops it.
+struct Logger {
+    levels: SimpleLogger,
+    /// Lines dropped since the last one that was written.
     dropped: AtomicU64,
 }
 
-impl Offered {
-    fn has_room(&self) -> bool {
-        let patient = PATIENT.load(Ordering::Relaxed);
-        let patience = if patient { output::PATIENCE } else { Duration::ZERO };
-        let room = output::is_writable(io::stderr().as_fd(), patience);
-        if !room {
-            PATIENT.store(false, Ordering::Relaxed);
-        }
-        room
-    }
-
-    /// Whether stderr took the line.
-    fn write(&self, metadata: Metadata<'_>, message: fmt::Arguments<'_>) -> bool {
-        if !self.has_room() {
-            return false;
-        }
-        WRITING.set(true);
-        let written = panic::catch_unwind(AssertUnwindSafe(|| {
-            let text = one_line(message);
-            let args = format_args!("{text}");
-            self.logger.log(&Record::builder().metadata(metadata).args(args).build());
-        }));
-        WRITING.set(false);
-        written.is_ok()
+impl Logger {
+    /// Returns whether the line was written.
+    fn write(level: Level, target: &str, message: fmt::Arguments<'_>) -> bool {
+        let line = line(OffsetDateTime::now_utc(), level, target, message);
+        let write = || rustix::io::write(io::stderr(), line.as_bytes());
+        has_room() && retry_on_intr(write) == Ok(line.len())
     }
 }
 
-impl Log for Offered {
+fn has_room() -> bool {
+    let waits = WAITS_FOR_ROOM.load(Ordering::Relaxed);
+    let timeout = if waits { output::BRIEFLY } else { Duration::ZERO };
+    let room = output::is_writable(io::stderr().as_fd(), timeout);
+    if !room {
+        WAITS_FOR_ROOM.store(false, Ordering::Relaxed);
+    }
+    room
+}
+
+impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        self.logger.enabled(metadata)
+        self.levels.enabled(metadata)
     }
 
     fn log(&self, record: &Record<'_>) {
@@ -109,19 +98,24 @@ impl Log for Offered {
         }
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            let about = Metadata::builder().level(Level::Warn).target(TARGET).build();
             let message = format_args!("{dropped} log lines dropped: stderr did not take them");
-            if !self.write(about, message) {
+            if !Self::write(Level::Warn, TARGET, message) {
                 self.dropped.fetch_add(dropped.saturating_add(1), Ordering::Relaxed);
                 return;
             }
         }
-        if !self.write(record.metadata().clone(), *record.args()) {
+        if !Self::write(record.level(), record.target(), *record.args()) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn flush(&self) {}
+}
+
+/// Returns the line with its end.
+fn line(time: OffsetDateTime, level: Level, target: &str, message: fmt::Arguments<'_>) -> String {
+    let time = time.format(TIME_FORMAT).unwrap_or_default();
+    format!("{time} {:<5} [{target}] {}\n", level.as_str(), one_line(message))
 }
 
 /// The message with control characters escaped, cut where it gets too long.
@@ -152,6 +146,13 @@ impl Write for OneLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_has_time_level_and_target() {
+        let time = OffsetDateTime::UNIX_EPOCH + Duration::from_millis(86_400_007);
+        let found = line(time, Level::Warn, "netgrace", format_args!("a\nb"));
+        assert_eq!(found, "1970-01-02T00:00:00.007Z WARN  [netgrace] a\\nb\n");
+    }
 
     #[test]
     fn a_message_is_one_short_line() {

@@ -1,4 +1,4 @@
-//! The program: parses the command line, does what it says, turns the outcome into an exit code.
+//! The program: parses the command line, runs the subcommand, and returns its exit code.
 //!
 //! Everything here uses the public API of the library only.
 
@@ -12,12 +12,15 @@ mod admin;
 mod args;
 mod atomic_file;
 mod bench;
+mod destination;
 mod failure;
 mod filter;
 mod limits;
 mod logger;
 mod output;
+mod report;
 mod serve;
+mod signal;
 mod units;
 
 use args::{Cli, Command, Page, Shell};
@@ -25,50 +28,52 @@ use failure::Failure;
 
 /// Runs the program with the arguments of the process.
 pub(crate) fn run() -> ExitCode {
+    signal::survive_file_size_limit();
     let cli = match Cli::try_parse_from(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => return explain(error),
+        Err(error) => return print_parser_message(error),
     };
     let outcome = match cli.command {
         None => serve::run(&cli.serve, &[]),
         Some(Command::Serve(serve)) => serve::run(&serve.flags, &serve.addresses),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Report(args)) => report::run(&args),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { page }) => man(page),
     };
     finish(outcome)
 }
 
-/// Tells why it failed, if it did.
+/// Prints the reason of a failure, and returns the exit code.
 fn finish(outcome: Result<ExitCode, Failure>) -> ExitCode {
     outcome.unwrap_or_else(|failure| {
-        output::complain(&format!("error: {failure}\n"));
+        output::eprint(&format!("error: {failure}\n"));
         ExitCode::from(failure.exit())
     })
 }
 
-/// Shows what the parser has to say: help and version on stdout, mistakes on stderr.
-fn explain(mut error: clap::Error) -> ExitCode {
+/// Prints the message of the parser: help and version on stdout, errors on stderr.
+fn print_parser_message(mut error: clap::Error) -> ExitCode {
     if !error.use_stderr() {
         return finish(print(&error.render().to_string()));
     }
     // What the user typed is quoted in the message and must not reach the terminal as it is.
-    let mut raw = false;
+    let mut has_control = false;
     let quoted: Vec<(ContextKind, ContextValue)> =
         error.context().map(|(kind, value)| (kind, value.clone())).collect();
     for (kind, value) in quoted {
         if let ContextValue::String(text) = value
             && text.contains(char::is_control)
         {
-            raw = true;
+            has_control = true;
             error.insert(kind, ContextValue::String(text.escape_debug().to_string()));
         }
     }
-    if raw {
+    if has_control {
         error.remove(ContextKind::Suggested);
     }
     let message = error.render().to_string();
-    output::complain(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
+    output::eprint(&message.replace(|c: char| c.is_control() && c != '\n', "?"));
     ExitCode::from(2)
 }
 
@@ -90,6 +95,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
         None => None,
         Some(Page::Serve) => Some("serve"),
         Some(Page::Bench) => Some("bench"),
+        Some(Page::Report) => Some("report"),
     };
     let page = name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command);
     let mut roff = Vec::new();
@@ -102,7 +108,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
     print(&roff)
 }
 
-/// Prints what was asked for.
+/// Prints the output of a subcommand.
 fn print(text: &str) -> Result<ExitCode, Failure> {
     match output::print(text) {
         Ok(()) => Ok(ExitCode::SUCCESS),

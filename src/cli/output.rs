@@ -1,60 +1,74 @@
-//! Writing to stdout and stderr, which may be closed, full, or pipes that nobody reads: none of
-//! that is a reason to panic, and only what the user waits for may block.
+//! Writing to stdout, stderr and other descriptors, which may be closed, full, non-blocking, or
+//! pipes that nobody reads: none of that is a reason to panic, and only a write that the user
+//! waits for may block.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// How much a pipe that polls as writable takes at once on every system: POSIX's smallest
-/// `PIPE_BUF`.
+/// The number of bytes that a pipe takes at once on every system after a poll reported it as
+/// writable: the smallest `PIPE_BUF` that POSIX allows.
 const CHUNK_BYTES: usize = 512;
 
-/// How often a write may fail for now, though a poll said that it would not.
-const REFUSALS: u32 = 100;
+/// How often a write may fail with EINTR or EAGAIN although a poll reported room.
+const RETRIES_MAX: u32 = 100;
 
-/// How long the end of a stop waits for somebody to read from stdout or stderr.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(250);
+/// How long the end of a stop waits for a reader of stdout or stderr.
+pub(crate) const BRIEFLY: Duration = Duration::from_millis(250);
 
-/// Prints what the user asked for, waiting for a reader as long as it takes.
+/// How long a write waits for a reader that does not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as it takes.
+    Unlimited,
+    /// [`BRIEFLY`], each time that there is no room.
+    Brief,
+}
+
+/// Prints on stdout what the user asked for, and waits for a reader as long as it takes.
 ///
 /// # Errors
 ///
-/// When stdout is full or gone. A reader who left early has what he wanted: that is no error.
+/// If stdout is full. A reader that has left needs no more of it: that is not an error.
 pub(crate) fn print(text: &str) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
+    unless_reader_left(write_all(io::stdout(), text.as_bytes(), Patience::Unlimited))
 }
 
-/// Prints what the user asked for, giving up when nobody reads for [`PATIENCE`].
+/// Prints on stderr what the user asked for, as [`print()`] does on stdout.
 ///
 /// # Errors
 ///
-/// When stdout is full or gone, or nobody reads it.
-pub(crate) fn print_or_give_up(text: &str) -> io::Result<()> {
-    write_chunks(io::stdout().as_fd(), text.as_bytes())
+/// If stderr is full.
+pub(crate) fn print_on_stderr(text: &str) -> io::Result<()> {
+    unless_reader_left(write_all(io::stderr(), text.as_bytes(), Patience::Unlimited))
 }
 
-/// Tells the user on stderr why nothing came of it. When stderr is gone or stuck there is nobody
-/// to tell, so a failure is of no consequence.
-pub(crate) fn complain(text: &str) {
-    write_chunks(io::stderr().as_fd(), text.as_bytes()).unwrap_or_default();
+/// Prints a diagnostic message on stderr. If stderr is gone or nobody reads it, there is no other
+/// place for the message, so a failure is ignored.
+pub(crate) fn eprint(text: &str) {
+    write_all(io::stderr(), text.as_bytes(), Patience::Brief).unwrap_or_default();
 }
 
-/// Whether a line can be written now, or within `patience`, without waiting for a reader.
-pub(crate) fn is_writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
-    let Ok(timeout) = Timespec::try_from(patience) else {
-        return false;
-    };
+fn unless_reader_left(written: io::Result<()>) -> io::Result<()> {
+    written.or_else(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Ok(()),
+        _ => Err(error),
+    })
+}
+
+/// Whether a line can be written now, or within `timeout`, without waiting for a reader.
+pub(crate) fn is_writable(fd: BorrowedFd<'_>, timeout: Duration) -> bool {
+    Timespec::try_from(timeout).is_ok_and(|timeout| has_room(fd, Some(&timeout)))
+}
+
+fn has_room(fd: BorrowedFd<'_>, timeout: Option<&Timespec>) -> bool {
     let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::OUT)];
-    // A signal cuts a poll short; a storm of them must not hold up the caller.
+    // A signal ends a poll early; a storm of signals must not hold up the caller.
     for _ in 0..3 {
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(&mut fds, timeout) {
             Err(Errno::INTR) => {}
             Err(_) => return false,
             Ok(_) => break,
@@ -66,21 +80,82 @@ pub(crate) fn is_writable(fd: BorrowedFd<'_>, patience: Duration) -> bool {
     })
 }
 
-fn write_chunks(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
-    let mut refusals: u32 = 0;
+/// Writes all bytes to a descriptor, blocking or not.
+///
+/// # Errors
+///
+/// If the write fails, or the patience has ended before somebody read.
+pub(crate) fn write_all(fd: impl AsFd, bytes: &[u8], patience: Patience) -> io::Result<()> {
+    match patience {
+        Patience::Unlimited => write_patiently(fd.as_fd(), bytes),
+        Patience::Brief => write_briefly(fd.as_fd(), bytes),
+    }
+}
+
+fn write_patiently(fd: BorrowedFd<'_>, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match rustix::io::write(fd, rest) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                // If the reader has left, the next write fails with the reason.
+                has_room(fd, None);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+fn write_briefly(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let mut retries: u32 = 0;
     for chunk in bytes.chunks(CHUNK_BYTES) {
         let mut rest = chunk;
         while !rest.is_empty() {
-            if !is_writable(fd, PATIENCE) || refusals > REFUSALS {
+            if !is_writable(fd, BRIEFLY) || retries > RETRIES_MAX {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "nobody reads it"));
             }
             match rustix::io::write(fd, rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => rest = rest.get(written..).unwrap_or_default(),
-                Err(Errno::INTR | Errno::AGAIN) => refusals = refusals.saturating_add(1),
+                Err(Errno::INTR | Errno::AGAIN) => retries = retries.saturating_add(1),
                 Err(error) => return Err(error.into()),
             }
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::thread;
+
+    #[test]
+    fn a_slow_reader_of_a_nonblocking_pipe_gets_everything() {
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        rustix::io::ioctl_fionbio(&writer, true).expect("non-blocking");
+        let bytes: Vec<u8> = (0..300_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+        let expected = bytes.clone();
+        let reading = thread::spawn(move || {
+            let mut found = Vec::new();
+            // The pipe is full long before the first read.
+            thread::sleep(Duration::from_millis(100));
+            reader.read_to_end(&mut found).expect("readable");
+            found
+        });
+        write_all(&writer, &bytes, Patience::Unlimited).expect("written");
+        drop(writer);
+        assert!(reading.join().expect("read") == expected);
+    }
+
+    #[test]
+    fn brief_patience_ends() {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let error = write_all(&writer, &[0; 300_000], Patience::Brief).expect_err("full");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(reader);
+    }
 }

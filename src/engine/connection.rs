@@ -6,6 +6,7 @@ use super::deadline::Tick;
 use super::echo::{Flow, Input, Ledger, Open, Place, Work};
 use super::pipe::Pipes;
 use super::report::{ByteCounts, CloseReason};
+use super::status::Status;
 use super::stream::Stream;
 use crate::token::Readiness;
 
@@ -206,6 +207,7 @@ impl<S: Stream> Connection<S> {
         ask: bool,
         bytes: &mut ByteCounts,
         pipes: &mut Pipes<S::Pipe>,
+        kernel: &mut S::Kernel,
     ) -> Closing {
         let (left, late, ended) = match &mut self.state {
             State::Open(open) => {
@@ -226,10 +228,20 @@ impl<S: Stream> Connection<S> {
         bytes.peer_aborted = bytes.peer_aborted.saturating_add(peer_aborted);
         let read = self.ledger.read;
         let written = read.saturating_sub(late).saturating_sub(left);
-        let confirmed =
-            ask && !aborted && left == 0 && (ended || self.stream.unacknowledged() == Some(0));
+        let confirmed = ask && !aborted && left == 0 && (ended || self.is_acknowledged(kernel));
         self.state = State::Closed;
         Closing { bytes: ByteCounts { read, written, late, unsent, peer_aborted }, confirmed }
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Whether the kernel says that the peer has acknowledged everything.
+    fn is_acknowledged(&mut self, kernel: &mut S::Kernel) -> bool {
+        match self.stream.status(kernel) {
+            Status::Acknowledged => true,
+            Status::Alive(transport) => transport.unacknowledged == 0,
+            Status::Unknown | Status::Broken(_) => false,
+        }
     }
 }
 

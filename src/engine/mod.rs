@@ -18,6 +18,7 @@ pub(crate) mod report;
 mod settings;
 #[cfg(test)]
 mod sim;
+pub(crate) mod status;
 pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]
@@ -337,6 +338,7 @@ impl<S: Stream> Engine<S> {
             self.table.unvisit_all();
         }
         self.told = phase;
+        self.table.report.phase = phase;
         self.table.report.phases = self.stop.times();
         self.table.report.stop = self.stop.elapsed(now);
         let spent = self.table.report.stop.unwrap_or(Duration::ZERO);

@@ -7,7 +7,7 @@ use super::deadline::{after, earlier, is_due};
 
 /// Where a server is in its life. Phases only move forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "the phases are the contract; a host may match them")]
+#[non_exhaustive]
 pub enum Phase {
     /// Accepting and echoing.
     #[default]

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 
+use super::status::{Locality, Status};
+
 /// A non-blocking byte stream with a half-close.
 ///
 /// `read` answers `Ok(0)` only at the peer's end of stream. `write` that takes less than it was
@@ -31,6 +33,22 @@ pub(crate) trait Stream: Read + Write {
     /// Makes the coming close a reset (RST), so that a cut is never taken for an end.
     fn reset_on_close(&mut self);
 
-    /// Bytes of ours that the peer's side has not acknowledged; `None` where it cannot be asked.
-    fn unacknowledged(&mut self) -> Option<u64>;
+    /// What asks the kernel about connections; one for all of a server.
+    type Kernel: Default;
+
+    /// Where the peer is.
+    fn locality(&self) -> Locality;
+
+    /// What the kernel says of the connection.
+    fn status(&mut self, kernel: &mut Self::Kernel) -> Status;
+
+    /// Has what was received acknowledged at once (TCP_QUICKACK), so that a peer's Nagle delay
+    /// ends.
+    fn quick_ack(&mut self);
+
+    /// The size of the receive buffer in bytes.
+    fn receive_buffer(&self) -> usize;
+
+    /// The size of the send buffer in bytes.
+    fn send_buffer(&self) -> usize;
 }

@@ -114,6 +114,8 @@ pub(crate) struct Table<S: Stream> {
     /// To be pumped once less is held.
     paused: List<Waiting>,
     pipes: Pipes<S::Pipe>,
+    /// Asks about connections, for the whole of a stop.
+    pub(crate) kernel: S::Kernel,
     pub(crate) quota: Quota,
     pub(crate) report: Report,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
@@ -128,6 +130,7 @@ impl<S: Stream> Table<S> {
             ready: List::default(),
             paused: List::default(),
             pipes: Pipes::new(),
+            kernel: S::Kernel::default(),
             quota,
             report: Report::default(),
             observer: None,
@@ -251,7 +254,8 @@ impl<S: Stream> Table<S> {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
-        let closing = connection.close(reason, ask, &mut report.bytes, &mut self.pipes);
+        let closing =
+            connection.close(reason, ask, &mut report.bytes, &mut self.pipes, &mut self.kernel);
         let number = whole(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);

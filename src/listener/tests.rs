@@ -81,7 +81,7 @@ fn an_adopted_listener_does_not_block_and_its_connections_are_set_one_by_one() {
     let passed = std::net::TcpListener::bind(anywhere()).unwrap();
     SockRef::from(&passed).set_cloexec(false).unwrap();
     let address = passed.local_addr().unwrap();
-    let mut listener = Listener::adopt(passed, &Config::new()).unwrap();
+    let mut listener = Listener::adopt(passed.into(), &Config::new()).unwrap();
     assert!(is_blocked(&mut listener));
     let flags = rustix::io::fcntl_getfd(&listener).unwrap();
     assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
@@ -95,7 +95,7 @@ fn an_adopted_listener_that_passes_the_option_on_needs_no_further_call() {
     for (nodelay, is_set) in [(true, true), (false, true), (false, false)] {
         let passed = std::net::TcpListener::bind(anywhere()).unwrap();
         SockRef::from(&passed).set_tcp_nodelay(is_set).unwrap();
-        let listener = Listener::adopt(passed, &Config::new().nodelay(nodelay)).unwrap();
+        let listener = Listener::adopt(passed.into(), &Config::new().nodelay(nodelay)).unwrap();
         assert!(!listener.set_nodelay);
     }
 }
@@ -106,10 +106,11 @@ fn what_does_not_listen_is_refused() {
     let listener = std::net::TcpListener::bind(anywhere()).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let client = std::net::TcpListener::from(OwnedFd::from(client));
-    let error = Listener::adopt(client, &Config::new()).unwrap_err();
+    let error = Listener::adopt(client.into(), &Config::new()).unwrap_err();
     assert!(error.to_string().contains("not listening"), "{error}");
     let (one, _other) = UnixStream::pair().unwrap();
-    let error = Listener::unix(UnixListener::from(OwnedFd::from(one))).unwrap_err();
+    let error =
+        Listener::adopt(UnixListener::from(OwnedFd::from(one)).into(), &Config::new()).unwrap_err();
     assert!(error.to_string().contains("not listening"), "{error}");
 }
 
@@ -131,7 +132,7 @@ fn a_shut_gate_of_a_unix_socket_does_so_too() {
     let path = std::env::temp_dir().join(format!("netgrace-gate-{}", std::process::id()));
     let _stale = std::fs::remove_file(&path);
     let passed = UnixListener::bind(&path).unwrap();
-    let mut listener = Listener::unix(passed).unwrap();
+    let mut listener = Listener::adopt(passed.into(), &Config::new()).unwrap();
     assert_eq!((listener.name(), listener.address()), (&*format!("unix:{}", path.display()), None));
     let _waiting = UnixStream::connect(&path).unwrap();
     listener.shut_gate();

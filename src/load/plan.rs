@@ -81,8 +81,9 @@ pub struct Plan {
     /// Source addresses. Default, empty: the kernel's choice, or a pool of 127.1.0.0/16 where
     /// more than 28 000 connections go to one loopback address.
     pub sources: Vec<Source>,
-    /// The first and last source port used with a pool. Default 1024 to 65535.
-    pub source_ports: (u16, u16),
+    /// The first and last source port. Default: 1024 and 65535 where there are source addresses,
+    /// else the kernel's choice.
+    pub source_ports: Option<(u16, u16)>,
     /// Time under load, after all are connected, that is not measured. Default 1 s.
     pub warmup: Duration,
     /// An echo later than this is an error and ends its connection. Default 10 s.
@@ -148,7 +149,7 @@ impl Plan {
             connect_timeout: Duration::from_secs(5),
             connect_retries: 3,
             sources: Vec::new(),
-            source_ports: (1024, u16::MAX),
+            source_ports: None,
             warmup: Duration::from_secs(1),
             timeout: Duration::from_secs(10),
             settle: Duration::from_secs(2),
@@ -285,7 +286,7 @@ impl Plan {
             ),
             (self.family_mismatch().is_none(), self.family_mismatch().unwrap_or_default()),
             (
-                self.source_ports.0 >= 1 && self.source_ports.0 <= self.source_ports.1,
+                self.source_ports.is_none_or(|(low, high)| (1..=high).contains(&low)),
                 "source ports: must be within 1 to 65535, the lower first".to_owned(),
             ),
         ];
@@ -298,7 +299,9 @@ impl Plan {
     fn family_mismatch(&self) -> Option<String> {
         let addresses = || self.targets.iter().flat_map(Target::tcp_addresses);
         let usable = |source: &Source| addresses().any(|addr| addr.is_ipv6() == source.is_ipv6());
-        let useless = self.sources.iter().find(|source| !usable(source))?;
+        let any = self.sources.iter().any(usable);
+        let mut useless = self.sources.iter().filter(|source| !usable(source));
+        let useless = useless.find(|source| !any || !source.is_local())?;
         let family = if useless.is_ipv6() { "IPv6" } else { "IPv4" };
         Some(format!("source: an {family} address, and no target is reached over {family}"))
     }

@@ -3,7 +3,7 @@
 //! One source address has 64 512 usable ports towards one target, and the kernel's own choice is
 //! narrower still. On loopback every address of 127.0.0.0/8 can be bound without configuration.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::plan::{Part, Plan};
 use super::source::Source;
@@ -36,7 +36,7 @@ struct Block {
 impl Pool {
     /// Returns the pool to use; without one the choice is the kernel's.
     pub(super) fn choose(plan: &Plan) -> Option<Self> {
-        let (low, high) = plan.source_ports;
+        let (low, high) = plan.source_ports.unwrap_or((1024, u16::MAX));
         let ports = (low, u64::from(high.saturating_sub(low)).saturating_add(1));
         let per_target = plan.connections.checked_div(plan.targets.len()).unwrap_or(0);
         let part = plan.part;
@@ -49,6 +49,10 @@ impl Pool {
             let count = u32::try_from(count.saturating_mul(of)).unwrap_or(65_000).min(65_000);
             let first = IpAddr::V4(Ipv4Addr::new(127, 1, 0, 1));
             vec![Source::block(first, count)]
+        } else if plan.source_ports.is_some() {
+            // The kernel chooses the address.
+            let any = [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
+            any.map(|ip| Source::block(ip, 1)).to_vec()
         } else {
             return None;
         };
@@ -112,7 +116,7 @@ mod tests {
     fn plan(sources: &[&str], ports: (u16, u16), part: Part) -> Plan {
         let mut plan = Plan::new(Target::parse("127.0.0.1:9").unwrap());
         plan.sources = sources.iter().map(|text| text.parse().unwrap()).collect();
-        (plan.source_ports, plan.part) = (ports, part);
+        (plan.source_ports, plan.part) = (Some(ports), part);
         plan
     }
 
@@ -159,7 +163,7 @@ mod tests {
 
     #[test]
     fn few_connections_leave_the_choice_to_the_kernel() {
-        let mut plan = plan(&[], (1024, 65535), Part::default());
+        let mut plan = Plan::new(Target::parse("127.0.0.1:9").unwrap());
         plan.connections = 20_000;
         assert!(Pool::choose(&plan).is_none());
         plan.connections = 30_000;

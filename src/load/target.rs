@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 
@@ -94,6 +96,21 @@ impl Target {
         }
     }
 
+    /// Connects and closes again: whether a server accepts connections at one of the addresses.
+    #[must_use]
+    pub fn accepts(&self) -> bool {
+        let within = Duration::from_secs(1);
+        let answers = |addr: &SocketAddr| {
+            // On loopback a connect to a free port of the ephemeral range can meet itself.
+            TcpStream::connect_timeout(addr, within)
+                .is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
+        };
+        match self {
+            Self::Unix(path) => connect_unix(path).is_ok(),
+            Self::Tcp(_) | Self::Name(..) => self.tcp_addresses().iter().any(answers),
+        }
+    }
+
     /// How many addresses there are to try.
     pub(super) fn len(&self) -> usize {
         match self {
@@ -137,6 +154,24 @@ fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
     Ok(found)
+}
+
+#[cfg(target_os = "linux")]
+fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => {
+            let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+            UnixStream::connect_addr(&address)
+        }
+        None => UnixStream::connect(path),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn connect_unix(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path)
 }
 
 /// A link-local IPv6 address is only complete with an interface.

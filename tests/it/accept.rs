@@ -209,12 +209,12 @@ fn with_server<T>(
     act: impl FnOnce(std::net::SocketAddr) -> T,
 ) -> (T, netgrace::Report) {
     let server = netgrace::Server::bind("127.0.0.1:0".parse().unwrap(), config).expect("a server");
-    let address = server.local_addr();
+    let address = server.local_addr().unwrap();
     let mut event_loop = EventLoop::new(server).expect("a loop");
     let handle = event_loop.shutdown_handle();
     let thread = thread::spawn(move || event_loop.run());
     let result = act(address);
-    handle.shutdown();
+    handle.begin_shutdown();
     (result, thread.join().expect("no panic"))
 }
 

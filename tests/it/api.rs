@@ -4,8 +4,9 @@ use std::fmt::Debug;
 
 use netgrace::{
     ByteCounts, Cause, CloseReason, Closed, Config, ConnectionCounts, Drain, Error, ErrorKind,
-    EventLoop, Grade, Observer, Phase, PhaseTimes, Readiness, Report, Server, ShutdownHandle,
-    Stats, TokenRange,
+    EventLoop, EventLoopBuilder, Grade, HalfOpen, HostWaker, ListenSocket, ListenerId, Observer,
+    Ownership, Phase, PhaseTimes, Readiness, Report, Server, ShutdownHandle, Stats, TokenRange,
+    TurnTimes,
 };
 
 const fn is_send<T: Send + 'static>() {}
@@ -21,6 +22,10 @@ const _: () = {
     is_debug::<Server>();
     is_debug::<EventLoop>();
     is_cloned::<ShutdownHandle>();
+    is_cloned::<HostWaker>();
+    is_cloned::<EventLoopBuilder>();
+    is_send::<ListenSocket>();
+    is_debug::<ListenSocket>();
     is_cloned::<Report>();
     is_cloned::<Config>();
     is_cloned::<Cause>();
@@ -30,6 +35,10 @@ const _: () = {
     is_copied::<Stats>();
     is_copied::<Closed>();
     is_copied::<TokenRange>();
+    is_copied::<ListenerId>();
+    is_copied::<Ownership>();
+    is_copied::<HalfOpen>();
+    is_copied::<TurnTimes>();
     is_copied::<Readiness>();
     is_copied::<Phase>();
     is_copied::<PhaseTimes>();
@@ -62,6 +71,8 @@ fn an_error_becomes_an_io_error_of_the_same_kind() {
     let text = error.to_string();
     assert!(text.contains(&taken.local_addr().unwrap().to_string()), "{text}");
     assert!(std::error::Error::source(&error).is_some());
+    let kind = error.io_error().map(std::io::Error::kind);
+    assert_eq!(kind, Some(std::io::ErrorKind::AddrInUse));
     let error = std::io::Error::from(error);
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(error.to_string(), text);
@@ -70,13 +81,14 @@ fn an_error_becomes_an_io_error_of_the_same_kind() {
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
     assert!(error.to_string().contains("max_connections 0"), "{error}");
+    assert!(error.io_error().is_none());
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::InvalidInput);
 }
 
 #[test]
 fn what_is_printed_of_the_public_values_is_one_line() {
     let server = Server::bind("127.0.0.1:0".parse().unwrap(), Config::new()).unwrap();
-    let handle = server.shutdown_handle(None);
+    let handle = server.shutdown_handle(HostWaker::none());
     for text in [format!("{server:?}"), format!("{handle:?}"), format!("{:?}", server.report())] {
         assert!(!text.is_empty() && !text.contains('\n'), "{text}");
     }

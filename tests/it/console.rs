@@ -142,16 +142,16 @@ fn output_that_was_asked_for_may_be_cut_short_but_not_lost_in_silence() {
     }
 }
 
-/// Echoes and stops, all the while logging much.
+/// Echoes and stops, all the while logging much. A report that is lost is exit code 1.
 #[track_caller]
-fn serves_and_stops(server: Server) {
+fn serves_and_stops(server: Server, code: i32) {
     for _ in 0..50 {
         server.connect().echo(b"as if nothing was");
     }
     let mut open = server.connect();
     open.echo(b"open");
     let open = open.leave_at_the_end();
-    let outcome = server.stop().exits(0);
+    let outcome = server.stop().exits(code);
     assert_eq!(open.join().expect("a client"), b"");
     assert!(outcome.took < Duration::from_secs(5), "{outcome:#?}");
 }
@@ -161,7 +161,8 @@ fn stdout_and_stderr_may_be_closed() {
     for line in ["exec \"$@\" >&- 2>&-", "exec \"$@\" <&- >&- 2>&-"] {
         let spawn = |command: &mut Command| Process::spawn_as_is(command);
         let args = ["-vv", "--report", "-"];
-        serves_and_stops(Server::start_as(&args, |args| netgrace_in_shell(line, args), spawn));
+        let server = Server::start_as(&args, |args| netgrace_in_shell(line, args), spawn);
+        serves_and_stops(server, 0);
     }
 }
 
@@ -169,7 +170,7 @@ fn stdout_and_stderr_may_be_closed() {
 fn stdout_and_stderr_may_be_full() {
     let full = || File::options().write(true).open("/dev/full").expect("/dev/full");
     let spawn = |command: &mut Command| Process::spawn_as_is(command.stdout(full()).stderr(full()));
-    serves_and_stops(Server::start_as(&["-vv", "--report", "-"], netgrace, spawn));
+    serves_and_stops(Server::start_as(&["-vv", "--report", "-"], netgrace, spawn), 1);
 }
 
 #[test]
@@ -180,7 +181,7 @@ fn stdout_and_stderr_may_be_broken_pipes() {
         let other = writer.try_clone().expect("a clone");
         Process::spawn_as_is(command.stdout(writer).stderr(other))
     };
-    serves_and_stops(Server::start_as(&["-vv", "--report", "-"], netgrace, spawn));
+    serves_and_stops(Server::start_as(&["-vv", "--report", "-"], netgrace, spawn), 1);
 }
 
 #[test]
@@ -195,7 +196,7 @@ fn stdout_and_stderr_may_be_pipes_that_nobody_reads() {
     for _ in 0..1_000 {
         server.connect().echo(b"nobody reads");
     }
-    serves_and_stops(server);
+    serves_and_stops(server, 1);
     let mut log = Vec::new();
     reader.read_to_end(&mut log).expect("what was logged");
     let log = String::from_utf8(log).expect("UTF-8");

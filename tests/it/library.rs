@@ -14,27 +14,27 @@ use crate::embed::support::{Client, Host, is_alone, quick, server};
 /// The library's whole life, both ways: bind, serve, stop, drop; and the errors of the set-up.
 fn live() {
     let mut event_loop = EventLoop::new(server(quick())).unwrap();
-    let mut client = Client::connect(event_loop.server().local_addr());
+    let mut client = Client::connect(event_loop.server().local_addr().unwrap());
     client.send(b"once around");
     while client.received != b"once around" {
         event_loop.turn(Some(Duration::from_millis(20)));
         client.receive();
     }
-    event_loop.shutdown_handle().shutdown();
+    event_loop.shutdown_handle().begin_shutdown();
     while !event_loop.is_finished() {
         client.leave_at_the_end();
         event_loop.turn(Some(Duration::from_millis(20)));
     }
-    assert_eq!(event_loop.run().grade(), Grade::Complete);
+    assert_eq!(event_loop.run().grade(), Some(Grade::Complete));
     drop(event_loop);
 
     let mut host = Host::of(quick().max_connections(2));
     let mut clients = [host.connect(), host.connect(), host.connect()];
     host.echo(&mut clients[0], b"as a guest");
-    let taken = host.guest().local_addr();
+    let taken = host.guest().local_addr().unwrap();
     assert!(Server::bind(taken, quick()).is_err());
     let registry = host.poll.registry().try_clone().unwrap();
-    assert!(host.guest().register(&registry, TokenRange::new(0, 9)).is_err());
+    assert!(host.guest().register(&registry, TokenRange::new(0..9)).is_err());
     drop(host);
 }
 

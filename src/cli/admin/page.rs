@@ -3,11 +3,10 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use netgrace::{EventLoop, Phase, Report, Stats, TurnTimes};
+use netgrace::{EventLoop, Grade, Phase, Report, Stats, TurnTimes};
 
 use crate::cli::admin::request::{Answer, Page};
 use crate::cli::limits;
-use crate::cli::serve::report;
 
 /// What there is to tell at one moment.
 #[derive(Debug)]
@@ -62,7 +61,10 @@ fn show(page: Page, facts: &Facts<'_>) -> (&'static str, &'static str, String) {
             metrics(&mut text, facts).unwrap_or_default();
             (OK, kind, text)
         }
-        Page::Report => (OK, "application/json", report::snapshot(facts.report, &facts.stats)),
+        Page::Report => {
+            let least = Grade::Lossless;
+            (OK, "application/json", format!("{}\n", facts.report.to_json(least)))
+        }
     }
 }
 

@@ -8,10 +8,13 @@ mod host;
 mod json;
 mod limit;
 mod merge;
+mod metrics;
 mod outcome;
 mod progress;
+mod publish;
 mod server;
 mod settings;
+mod stdout;
 mod svg;
 mod table;
 mod text;
@@ -22,100 +25,111 @@ mod watch;
 
 use std::process::ExitCode;
 
-use netgrace::load::{self, Target};
-use serde_json::Value;
+use netgrace::load::{self, Results, Target};
 
 pub(crate) use self::args::BenchArgs;
 use self::host::Host;
 use self::limit::OpenFiles;
-use self::merge::Merged;
 use self::outcome::{Context, Outcome};
 use self::progress::Display;
 use self::server::Server;
 use self::settings::{BenchSettings, Subject};
 use self::usage::{OwnUsage, Sample, Usage};
-use self::verdict::Finding;
+use self::value::Url;
 use self::watch::Watch;
-use crate::cli::atomic_file::AtomicFile;
 use crate::cli::failure::Failure;
-use crate::cli::output;
 
 /// Runs the load generator.
 pub(crate) fn run(args: &BenchArgs) -> Result<ExitCode, Failure> {
     if !args.merge.is_empty() {
-        return merge(args);
+        let context = merge::context(args)?;
+        publish::check(&context.settings)?;
+        let merged = merge::outcome(&context);
+        return merged.and_then(|outcome| publish_merged(&outcome)).inspect_err(|failure| {
+            publish_failure(context, false, failure);
+        });
     }
-    let mut settings = BenchSettings::new(args)?;
+    let settings = BenchSettings::new(args)?;
     let files = OpenFiles::plan(settings.plan.connections);
     if args.dry_run {
-        print_stdout(&settings.describe(&files, &Host::look()))?;
+        if let Some(why) = settings.unresolved {
+            return Err(Failure::unable(why));
+        }
+        publish::print(&settings.describe(&files, &Host::look()))?;
         return files.check().map(|()| ExitCode::SUCCESS);
     }
-    claim(&settings)?;
-    files.apply()?;
-    let interrupted = watch::interruption()?;
-    let mut server = start(&mut settings)?;
-    let idle = server.pid().and_then(Sample::take);
-    let context = Context { settings, host: Host::look(), files, started_at: host::timestamp() };
-    if args.ndjson {
-        let mut start = json::start(&context);
-        start.insert("event".to_owned(), "start".into());
-        print_stdout(&format!("{}\n", Value::Object(start)))?;
+    let mut context =
+        Context { settings, host: Host::look(), files, started_at: host::timestamp() };
+    let mut has_started = false;
+    match measure(&mut context, &mut has_started) {
+        Ok(outcome) => publish::all(&Outcome { context, ..outcome }),
+        Err(failure) => {
+            publish_failure(context, has_started, &failure);
+            Err(failure)
+        }
     }
-    let is_watched = server.pid().is_some();
+}
+
+fn publish_merged(outcome: &Outcome) -> Result<ExitCode, Failure> {
+    publish::start(&outcome.context)?;
+    publish::intervals(outcome)?;
+    publish::all(outcome)
+}
+
+/// A reader of the results learns of every failure, and never finds those of an earlier run.
+fn publish_failure(context: Context, has_started: bool, failure: &Failure) {
+    let outcome = Outcome::failed(context, failure.exit(), failure.to_string());
+    let started = if has_started { Ok(()) } else { publish::start(&outcome.context) };
+    if let Err(error) = started.and_then(|()| publish::documents(&outcome)) {
+        log::debug!("results of a failed run: {error}");
+    }
+}
+
+/// Starts the server where that is ours to do, and loads it.
+fn measure(context: &mut Context, has_started: &mut bool) -> Result<Outcome, Failure> {
+    let settings = &mut context.settings;
+    if let Some(why) = &settings.unresolved {
+        return Err(Failure::unable(why.clone()));
+    }
+    publish::check(settings)?;
+    context.files.apply()?;
+    let interrupted = watch::interruption()?;
+    let mut server = start(settings)?;
+    let metrics = settings.args.metrics.clone();
+    let idle = first_sample(&server, metrics.as_ref())?;
+    publish::start(context)?;
+    *has_started = true;
+    let (settings, args) = (&context.settings, &context.settings.args);
     let mut watch = Watch {
         server: &mut server,
         display: Display::new(!args.quiet && !args.no_progress),
-        signal: args.signal.signal,
+        stop: settings.stop.clone(),
+        metrics,
         interrupted,
         ndjson: args.ndjson,
         begin: [None; 2],
         end: [None; 2],
     };
-    let results = load::run(context.settings.plan.clone(), &mut watch);
+    let results = load::run(settings.plan.clone(), &mut watch);
     watch.display.finish();
     let ([begin, own_begin], [end, own_end]) = (watch.begin, watch.end);
     let results = results.map_err(|error| Failure::unable(error.to_string()))?;
+    let is_wrapped = is_wrapped(settings, &mut server, &results);
+    let is_watched = server.pid().is_some();
+    let stop_failure = server.stop_failure();
     server.end();
-    let outcome = Outcome {
-        context,
+    context.host.time_wait = host::time_wait();
+    Ok(Outcome {
         usage: Usage::between(idle, begin, end, &results),
         own_usage: OwnUsage::between(own_begin, own_end, &results),
         results,
         exit_code: server.exit_code(),
         is_watched,
         report: server.report(),
-    };
-    let findings = outcome.findings();
-    publish(&outcome, &findings)?;
-    Ok(ExitCode::from(verdict::exit_code(&findings)))
-}
-
-/// Prints the merged report of earlier runs.
-fn merge(args: &BenchArgs) -> Result<ExitCode, Failure> {
-    let merged = Merged::read(&args.merge)?;
-    let taken = args.json.as_ref().is_some_and(|path| path.as_os_str() == "-");
-    if let Some(path) = &args.json {
-        write(path, &format!("{}\n", merged.document(&args.percentiles)))?;
-    }
-    let report = merged.report(&args.percentiles);
-    match (args.quiet, taken) {
-        (true, _) => {}
-        (false, true) => output::complain(&report),
-        (false, false) => print_stdout(&report)?,
-    }
-    Ok(ExitCode::from(merged.exit_code()))
-}
-
-/// Finds out before the run whether its results can be written.
-fn claim(settings: &BenchSettings) -> Result<(), Failure> {
-    for path in settings.files().filter(|path| path.as_os_str() != "-") {
-        let claimed = AtomicFile::claim(path);
-        claimed.map_err(|error| {
-            Failure::unable(format!("cannot write {}: {error}", path.display()))
-        })?;
-    }
-    Ok(())
+        is_wrapped,
+        stop_failure,
+        ..Outcome::empty(context.clone())
+    })
 }
 
 /// Starts the server, where that is ours to do, and sets the target of our own.
@@ -135,52 +149,22 @@ fn start(settings: &mut BenchSettings) -> Result<Server, Failure> {
     }
 }
 
-/// Writes everything that was asked for.
-fn publish(outcome: &Outcome, findings: &[Finding]) -> Result<(), Failure> {
-    let args = &outcome.context.settings.args;
-    let document = json::document(outcome, findings);
-    if let Some(path) = &args.json {
-        write(path, &format!("{document}\n"))?;
-    }
-    if let Some(path) = &args.csv {
-        write(path, &table::csv(&outcome.results.intervals))?;
-    }
-    if let Some(path) = &args.hgrm {
-        write(path, &table::hgrm(&outcome.results.latency))?;
-    }
-    if let Some(path) = &args.svg {
-        let picture = svg::picture(outcome);
-        let failed = |error| Failure::unable(format!("cannot draw the picture: {error}"));
-        write(path, &picture.map_err(failed)?)?;
-    }
-    if args.ndjson {
-        let mut end = document;
-        if let Some(object) = end.as_object_mut() {
-            object.insert("event".to_owned(), "end".into());
-        }
-        print_stdout(&format!("{end}\n"))?;
-    }
-    if args.quiet {
-        return Ok(());
-    }
-    let report = text::report(outcome, findings);
-    if outcome.context.settings.is_stdout_taken() {
-        output::complain(&report);
-        return Ok(());
-    }
-    print_stdout(&report)
+/// What the server uses before the first connection.
+fn first_sample(server: &Server, metrics: Option<&Url>) -> Result<Option<Sample>, Failure> {
+    let Some(url) = metrics else {
+        return Ok(server.pid().and_then(Sample::take));
+    };
+    let sample = metrics::sample(url);
+    sample.map(Some).map_err(|error| Failure::unable(format!("--metrics {url}: {error}")))
 }
 
-/// Prints on stdout.
-fn print_stdout(text: &str) -> Result<(), Failure> {
-    output::print(text).map_err(|error| Failure::unable(format!("cannot write to stdout: {error}")))
-}
-
-/// Writes a file, or to stdout for `-`.
-fn write(path: &std::path::Path, text: &str) -> Result<(), Failure> {
-    if path.as_os_str() == "-" {
-        return print_stdout(text);
-    }
-    let written = AtomicFile::claim(path).and_then(|file| file.write(text.as_bytes()));
-    written.map_err(|error| Failure::unable(format!("cannot write {}: {error}", path.display())))
+/// Whether the process that was told to stop is gone and harm was done, but somebody still
+/// serves: a shell, say, ends and leaves the server that it has started.
+fn is_wrapped(settings: &BenchSettings, server: &mut Server, results: &Results) -> bool {
+    let is_process = matches!(settings.subject, Subject::Command(_) | Subject::Process(_));
+    let harmed = results.audit.as_ref().is_some_and(|audit| !audit.is_clean());
+    is_process
+        && harmed
+        && server.is_gone() == Some(true)
+        && settings.plan.targets.first().is_some_and(Target::accepts)
 }

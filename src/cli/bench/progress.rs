@@ -58,7 +58,7 @@ impl Display {
                 if *phase != progress.phase {
                     *phase = progress.phase;
                     if *phase == Phase::Auditing {
-                        output::complain("   (the server has been told to stop)\n");
+                        output::eprint("   (the server has been told to stop)\n");
                     }
                 }
             }
@@ -85,10 +85,10 @@ impl Display {
             Self::Off => {}
             Self::Plain { lines, .. } => {
                 if *lines % 20 == 0 {
-                    output::complain(COLUMNS);
+                    output::eprint(COLUMNS);
                 }
                 *lines = lines.saturating_add(1);
-                output::complain(&row(interval));
+                output::eprint(&row(interval));
             }
             Self::Bar { last, rates, .. } => {
                 rates.push_back(interval.messages_per_second());

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::chart;
 use super::figure;
+use super::host::format_time;
 use super::outcome::Outcome;
 use super::value::{Percentile, Sizes};
 use super::verdict::Finding;
@@ -23,6 +24,9 @@ pub(crate) fn report(outcome: &Outcome, findings: &[Finding]) -> String {
     }
     lines.push(echo(outcome));
     lost(results, &mut lines);
+    steps(results, &mut lines);
+    paused(results, &mut lines);
+    merged(outcome, &mut lines);
     server(outcome, &mut lines);
     if let Some(audit) = &results.audit {
         shutdown(outcome, audit, &mut lines);
@@ -38,23 +42,34 @@ pub(crate) fn report(outcome: &Outcome, findings: &[Finding]) -> String {
 pub(crate) fn header(outcome: &Outcome) -> String {
     let plan = &outcome.context.settings.plan;
     let count = |count: usize| figure::count(u64::try_from(count).unwrap_or(u64::MAX));
-    let args = &outcome.context.settings.args;
     let mut parts = vec![format!("{} connections", plan.connections)];
     if plan.active_connections() < plan.connections {
         parts.push(format!("{} active", plan.active_connections()));
     }
-    parts.push(Sizes(args.size.0, args.size.1).to_string());
-    match args.rate {
-        Some(rate) => parts.push(format!("{} msg/s", figure::count(rate))),
-        None => parts.push("closed loop".to_owned()),
+    if !plan.steps.is_empty() {
+        let steps: Vec<_> = plan.steps.iter().map(|step| count(*step)).collect();
+        parts.push(format!("in steps of {}", steps.join(", ")));
+    }
+    let size = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    parts.push(Sizes(size(plan.size.0), size(plan.size.1)).to_string());
+    match (plan.rate, plan.period) {
+        (Some(rate), _) => parts.push(format!("{} msg/s", figure::quantity(rate))),
+        (None, Some(period)) => parts.push(format!("each every {}", format_duration(period))),
+        (None, None) => parts.push("closed loop".to_owned()),
     }
     if plan.pipeline > 1 {
         parts.push(format!("{} in flight each", count(plan.pipeline)));
     }
-    if args.churn > 0 {
-        parts.push(format!("{} churned/s", figure::count(args.churn)));
+    if plan.churn > 0.0 {
+        parts.push(format!("{} churned/s", figure::quantity(plan.churn)));
     }
-    parts.push(format_duration(plan.stop_after.unwrap_or(plan.duration)));
+    match plan.stop_at {
+        Some(at) => parts.push(format!("until {}", format_time(at))),
+        None => parts.push(format_duration(plan.stop_after.unwrap_or(plan.duration))),
+    }
+    if let Some(worker) = outcome.context.settings.worker {
+        parts.push(format!("worker {} of {}", worker.index, worker.of));
+    }
     parts.push(format!("seed {}", plan.seed));
     format!(
         "netgrace bench {}  {}   {}",
@@ -83,6 +98,9 @@ fn connected(outcome: &Outcome) -> String {
     }
     if connect.churned > 0 {
         line.push_str(&format!("   churned {}", connect.churned));
+    }
+    if let Some(elapsed) = connect.reconnect_elapsed {
+        line.push_str(&format!("   all reconnected in {}", figure::duration(elapsed)));
     }
     line
 }
@@ -188,6 +206,53 @@ fn lost(results: &Results, lines: &mut Vec<String>) {
     }
 }
 
+/// A row of figures for each step of a ramp.
+fn steps(results: &Results, lines: &mut Vec<String>) {
+    for (at, step) in results.steps.iter().enumerate() {
+        let title = if at == 0 { "Steps" } else { "" };
+        let percentile = |percent: f64| figure::maybe_latency(step.latency.percentile(percent));
+        lines.push(format!(
+            "{title:<10} {:>9} of {:<9} connected in {:>6}  {:>8}/s   p50 {}  p99 {}  max {}",
+            step.connections,
+            step.requested,
+            figure::duration(step.connect_elapsed),
+            figure::quantity(step.messages_per_second()),
+            percentile(50.0),
+            percentile(99.0),
+            figure::maybe_latency(step.latency.max()),
+        ));
+    }
+}
+
+/// That the generator itself stood still.
+fn paused(results: &Results, lines: &mut Vec<String>) {
+    let pauses = &results.pauses;
+    if pauses.count > 0 {
+        lines.push(format!(
+            "Generator  stood still for {} ({} times, at most {}): latencies of that time are its own",
+            figure::duration(pauses.total),
+            pauses.count,
+            figure::duration(pauses.longest),
+        ));
+    }
+}
+
+/// The runs that were merged.
+fn merged(outcome: &Outcome, lines: &mut Vec<String>) {
+    let Some(merged) = &outcome.merged else { return };
+    let mut line = match &merged.workers {
+        Some((of, present)) => format!("Workers    {} of {of}", present.len()),
+        None => format!("Runs       {}", merged.files.len()),
+    };
+    if let Some(skew) = merged.skew {
+        line.push_str(&format!(", began within {}", figure::duration(skew)));
+    }
+    if let Some(skew) = merged.mark_skew {
+        line.push_str(&format!(", took their marks within {}", figure::duration(skew)));
+    }
+    lines.push(line);
+}
+
 fn server(outcome: &Outcome, lines: &mut Vec<String>) {
     let usage = &outcome.usage;
     let mut parts = Vec::new();
@@ -219,7 +284,10 @@ fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
         Some(time) => format!("{what} +{}", figure::duration(time)),
         None => format!("{what} not seen"),
     };
-    let mut line = format!("Shutdown   SIG{}: ", outcome.context.settings.args.signal.name);
+    let mut line = match outcome.context.settings.signal_name() {
+        Some(name) => format!("Shutdown   SIG{name}: "),
+        None => "Shutdown   ".to_owned(),
+    };
     line.push_str(&after("listener closed", audit.listener_closed));
     line.push_str(&after(", last byte", audit.last_byte));
     line.push_str(&after(", last end", audit.last_close));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use netgrace::load::{Audit, Latency, Results};
+use netgrace::load::{Audit, Latency, NO_LOCAL_PORT, NO_SOURCE_PORT, Results};
 use serde_json::Value;
 
 use super::condition::{Condition, Distribution, Metric, Statistic};
@@ -11,6 +11,9 @@ use crate::cli::units;
 
 /// Under so much of the asked rate the load was not reached.
 const RATE_REACHED: f64 = 0.95;
+
+const WRAPPED: &str = "the command ended, the target still answers: is it a wrapper? \
+                       have it start the server with exec";
 
 /// Something that was not as it should be, and the exit code for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,12 +30,18 @@ pub(crate) fn exit_code(findings: &[Finding]) -> u8 {
 impl Outcome {
     /// Everything that was not as it should be.
     pub(crate) fn findings(&self) -> Vec<Finding> {
+        if let Some((code, text)) = &self.failure {
+            return vec![Finding { code: *code, text: text.clone() }];
+        }
         let mut all = Vec::new();
         let mut add = |code: u8, text: String| all.push(Finding { code, text });
         let Results { connect, load, errors, .. } = &self.results;
+        let settings = &self.context.settings;
+        let has_start = settings.plan.start_at.is_some();
         if connect.established == 0 && !self.results.interrupted {
             let why = self.connect_reasons();
-            add(1, format!("no connection to {}{why}", self.context.targets()));
+            let (code, when) = if has_start { (5, " by --start-at") } else { (1, "") };
+            add(code, format!("no connection to {}{when}{why}", self.context.targets()));
         }
         if !load.is_exact() {
             let missing = load.missing_bytes.saturating_sub(load.audit_bytes);
@@ -46,13 +55,23 @@ impl Outcome {
         let missed = connect.requested.saturating_sub(connect.established);
         if missed > 0 && connect.established > 0 && !self.results.interrupted {
             let why = self.connect_reasons();
-            add(5, format!("{} of {} connections{why}", connect.established, connect.requested));
+            let when = if has_start { " by --start-at" } else { "" };
+            let (have, asked) = (connect.established, connect.requested);
+            add(5, format!("{have} of {asked} connections{when}{why}"));
         } else if errors.connect_failures() > 0 && connect.established > 0 {
             add(5, format!("{} connects failed during the run", errors.connect_failures()));
         }
         if let Some(rate) = self.rate_reached().filter(|rate| *rate < RATE_REACHED) {
             let percent = rate * 100.0;
             add(5, format!("{percent:.1}% of the asked rate"));
+        }
+        if let Some(merged) = &self.merged {
+            for text in &merged.incomplete {
+                add(5, format!("incomplete: {text}"));
+            }
+            for (code, text) in &merged.findings {
+                add(*code, text.clone());
+            }
         }
         for condition in &self.context.settings.args.fail_if {
             if let Some(text) = condition.finding(self) {
@@ -75,9 +94,34 @@ impl Outcome {
             reasons.push(format!("{} timed out", errors.connect_timeout));
         }
         for (name, count) in &errors.connect_other {
-            reasons.push(format!("{count} × {name}"));
+            reasons.push(format!("{count} × {name}{}", self.port_advice(name)));
         }
         if reasons.is_empty() { String::new() } else { format!(": {}", reasons.join(", ")) }
+    }
+
+    /// What can be done where no local port is left.
+    fn port_advice(&self, reason: &str) -> String {
+        let waiting = match self.context.host.time_wait {
+            Some(waiting) => format!(", {waiting} in TIME_WAIT"),
+            None => String::new(),
+        };
+        if reason == NO_SOURCE_PORT {
+            return format!(
+                " ({} in use{waiting}); give more --source addresses",
+                "--source-ports"
+            );
+        }
+        if reason != NO_LOCAL_PORT {
+            return String::new();
+        }
+        let range = match self.context.host.port_range {
+            Some((low, high)) => format!("range {low}-{high}"),
+            None => "range unknown".to_owned(),
+        };
+        format!(
+            " ({range}{waiting}); give --source addresses, more targets, or a wider \
+             net.ipv4.ip_local_port_range"
+        )
     }
 
     fn audit_findings(&self, add: &mut impl FnMut(u8, String)) {
@@ -93,7 +137,12 @@ impl Outcome {
         if let Some(error) = &audit.stop_error {
             add(4, format!("the server could not be told to stop: {error}"));
         }
-        if !audit.is_clean() {
+        if let Some(failure) = &self.stop_failure {
+            add(4, format!("the command of --stop-with failed: {failure}"));
+        }
+        if self.is_wrapped {
+            add(4, WRAPPED.to_owned());
+        } else if !audit.is_clean() {
             add(4, damage(audit));
         }
         if self.is_watched && audit.exit.is_none() {
@@ -102,6 +151,7 @@ impl Outcome {
         }
         if let Some(code) = self.exit_code.filter(|code| *code != 0)
             && audit.exit.is_some()
+            && !self.is_wrapped
         {
             add(4, format!("the server exited with {code}"));
         }
@@ -112,7 +162,8 @@ impl Outcome {
 
     /// Where the server's own report and the clients disagree.
     fn contradictions(&self, audit: &Audit) -> Vec<String> {
-        let Some(report) = &self.report else {
+        let is_whole = !self.context.settings.is_part() || self.merged.is_some();
+        let Some(report) = self.report.as_ref().filter(|_| is_whole) else {
             return Vec::new();
         };
         let number = |path: &str| report.pointer(path).and_then(Value::as_u64);

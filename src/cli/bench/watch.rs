@@ -6,22 +6,25 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
 use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
-use rustix::process::{Signal, getpid};
+use rustix::process::getpid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::json;
 use super::progress::Display;
 use super::server::Server;
+use super::settings::Stop;
 use super::usage::Sample;
+use super::value::Url;
+use super::{json, metrics, publish};
 use crate::cli::failure::Failure;
-use crate::cli::output;
+use crate::cli::signal;
 
 /// The observer of a run.
 #[derive(Debug)]
 pub(crate) struct Watch<'s> {
     pub(crate) server: &'s mut Server,
     pub(crate) display: Display,
-    pub(crate) signal: Signal,
+    pub(crate) stop: Stop,
+    pub(crate) metrics: Option<Url>,
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Write each interval to stdout.
     pub(crate) ndjson: bool,
@@ -33,17 +36,25 @@ pub(crate) struct Watch<'s> {
 /// A flag that Ctrl-C and a request to end set; the second of them ends the process.
 pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in signal::not_ignored(&[SIGINT, SIGTERM, SIGHUP]) {
         signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&flag)))
             .map_err(|error| Failure::unable(format!("cannot watch signal {signal}: {error}")))?;
     }
+    signal::unblock();
     Ok(flag)
 }
 
 impl Watch<'_> {
     fn sample(&self) -> [Option<Sample>; 2] {
-        [self.server.pid().and_then(Sample::take), Sample::take(getpid())]
+        let server = match &self.metrics {
+            Some(url) => {
+                let sample = metrics::sample(url);
+                sample.inspect_err(|error| log::warn!("--metrics {url}: {error}")).ok()
+            }
+            None => self.server.pid().and_then(Sample::take),
+        };
+        [server, Sample::take(getpid())]
     }
 }
 
@@ -64,11 +75,8 @@ impl Observer for Watch<'_> {
     fn interval(&mut self, interval: &Interval) {
         self.display.interval(interval);
         if self.ndjson {
-            let mut line = json::interval(interval);
-            if let Some(object) = line.as_object_mut() {
-                object.insert("event".to_owned(), "interval".into());
-            }
-            if let Err(error) = output::print(&format!("{line}\n")) {
+            let line = json::interval(interval, false);
+            if let Err(error) = publish::print_event(line, "interval") {
                 log::debug!("stdout: {error}");
             }
         }
@@ -79,7 +87,7 @@ impl Observer for Watch<'_> {
     }
 
     fn stop_server(&mut self) -> io::Result<()> {
-        self.server.signal(self.signal)
+        self.server.stop(&self.stop)
     }
 
     fn is_server_gone(&mut self) -> Option<bool> {

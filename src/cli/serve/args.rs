@@ -43,17 +43,17 @@ pub(crate) struct ServeArgs {
     #[arg(long, help_heading = "Listening")]
     pub(crate) reuse_port: bool,
 
-    /// Connections held at once; more wait in the kernel's queue [default: the open-file limit
+    /// Connections at once; further ones wait in the accept queue [default: the open-file limit
     /// less what the process itself needs]
     #[arg(short, long, value_name = "N", value_parser = units::positive_count)]
     #[arg(help_heading = "Limits")]
     pub(crate) max_conns: Option<u64>,
 
-    /// Connections held at once from one address; more are closed as soon as they are accepted
+    /// Connections from one address at once; further ones are closed when they are accepted
     #[arg(long, value_name = "N", value_parser = units::positive_count, help_heading = "Limits")]
     pub(crate) max_per_ip: Option<u64>,
 
-    /// Bytes held for all slow readers together; above it reading pauses
+    /// Pending output of all connections together; above it reading pauses
     #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Limits")]
     pub(crate) max_held: Option<u64>,
 
@@ -67,7 +67,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) idle_timeout: Timeout,
 
-    /// The one budget of a stop; what is left then is cut; infinity for none
+    /// Budget of the whole stop; connections left then are reset; infinity for none
     #[arg(long, value_name = "DUR", default_value = "8s", help_heading = "Stopping")]
     #[arg(value_parser = units::timeout)]
     pub(crate) shutdown_timeout: Timeout,
@@ -107,7 +107,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Sockets")]
     pub(crate) sndbuf: Option<u64>,
 
-    /// Give up a peer that acknowledges nothing for this long (TCP_USER_TIMEOUT)
+    /// Reset a peer that acknowledges nothing for this long (TCP_USER_TIMEOUT)
     #[arg(long, value_name = "DUR", default_value = "off", help_heading = "Sockets")]
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) user_timeout: Timeout,
@@ -122,7 +122,7 @@ pub(crate) struct ServeArgs {
     #[arg(value_parser = units::optional_timeout)]
     pub(crate) busy_poll: Timeout,
 
-    /// Write the account of the stop here as one JSON object; - for stdout
+    /// Write the report of the stop here as one JSON object; - for stdout
     #[arg(long, value_name = "FILE|-", help_heading = "Output")]
     pub(crate) report: Option<PathBuf>,
 
@@ -147,10 +147,10 @@ pub(crate) struct ServeArgs {
 /// When a connection is done once the stop has begun.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub(crate) enum DrainMode {
-    /// What has arrived is echoed, and it was quiet for --idle-grace
+    /// What has arrived is answered, and no byte moved for --idle-grace
     #[default]
     Idle,
-    /// What has arrived is echoed
+    /// What has arrived is answered
     Flush,
     /// The peer has closed
     Peer,

@@ -1,8 +1,9 @@
 //! The form in which a process passes its listening sockets to its successor: over a socket pair,
 //! the other end of which the successor finds as its standard input.
 //!
-//! First come the sockets, then one line of JSON that says what each is. Back comes one byte when
-//! the successor serves. When the predecessor has let go of the sockets, it closes its end.
+//! The predecessor sends the sockets, then one line of JSON with a label for each. The successor
+//! sends one byte back when it serves. When the predecessor has closed its copies of the sockets,
+//! it closes its end of the channel.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,7 +21,7 @@ use crate::cli::serve::unix_socket::Identity;
 /// In the successor's environment.
 pub(crate) const VARIABLE: &str = "NETGRACE_HANDOVER";
 
-/// What the successor answers when it serves.
+/// Sent by the successor when it serves.
 pub(crate) const READY: u8 = b'R';
 
 const SCHEMA: &str = "netgrace-handover/1";
@@ -30,10 +31,10 @@ const SOCKETS: u8 = b'S';
 const LABELS: u8 = b'L';
 /// Sockets in one batch: below what any kernel takes in one message.
 const BATCH: usize = 64;
-/// A longer line is not ours.
+/// The longest line that is accepted.
 const LINE_BYTES_MAX: usize = 1 << 20;
 
-/// What a socket is for.
+/// What a socket is used for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
     /// As the user wrote it: the same in the predecessor's arguments and in the successor's.
@@ -81,11 +82,11 @@ pub(crate) struct Handed {
     pub(crate) socket: OwnedFd,
 }
 
-/// Puts everything into the channel, where it waits for the successor.
+/// Writes all sockets and labels into the channel, whose buffer keeps them for the successor.
 ///
 /// # Errors
 ///
-/// When it does not fit, or the kernel refuses.
+/// If they do not fit, or the kernel refuses.
 pub(crate) fn send(channel: impl AsFd, sockets: &[(Label, BorrowedFd<'_>)]) -> io::Result<()> {
     let channel = channel.as_fd();
     for batch in sockets.chunks(BATCH) {
@@ -107,11 +108,11 @@ pub(crate) fn send(channel: impl AsFd, sockets: &[(Label, BorrowedFd<'_>)]) -> i
     if sent == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Takes everything out of the channel.
+/// Reads all sockets and labels from the channel.
 ///
 /// # Errors
 ///
-/// When something else than that comes, or nothing does.
+/// If something else arrives, or nothing does.
 pub(crate) fn receive(channel: impl AsFd) -> io::Result<Vec<Handed>> {
     let channel = channel.as_fd();
     let mut sockets = Vec::new();
@@ -144,7 +145,7 @@ fn labels(line: &[u8]) -> Option<Vec<Label>> {
     value.get("sockets")?.as_array()?.iter().map(Label::from_json).collect()
 }
 
-/// One byte, and the sockets that came with it.
+/// Reads one byte, and the sockets that came with it.
 fn receive_byte(channel: BorrowedFd<'_>, sockets: &mut Vec<OwnedFd>) -> io::Result<u8> {
     let mut byte = [0];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
@@ -154,7 +155,7 @@ fn receive_byte(channel: BorrowedFd<'_>, sockets: &mut Vec<OwnedFd>) -> io::Resu
     for message in ancillary.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
             for descriptor in descriptors {
-                // Or the next successor would have it twice.
+                // Otherwise the next successor would have it twice.
                 fcntl_setfd(&descriptor, FdFlags::CLOEXEC)?;
                 sockets.push(descriptor);
             }
@@ -174,7 +175,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn everything_arrives_in_its_order() {
+    fn everything_arrives_in_order() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a socket");
         let file = Identity { device: u64::MAX, inode: 7, modified: (-1, 999_999_999) };
         let labels: Vec<Label> = (0..100)
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_ours_is_refused() {
+    fn anything_else_is_refused() {
         for bytes in
             [&b""[..], b"x", b"S", b"L{}\n", b"L\n", b"L[1", b"SSL{\"schema\":\"other\"}\n"]
         {

@@ -7,21 +7,21 @@ use listenfd::ListenFd;
 
 use crate::cli::failure::Failure;
 
-/// More than any unit has. The number comes from outside.
+/// More than any unit has: the number in the environment is not to be trusted.
 const SOCKETS_MAX: usize = 4096;
 
-/// A socket that was passed in; that it listens is for the server to check.
+/// A socket that was passed in; the server checks that it listens.
 #[derive(Debug)]
 pub(crate) enum Passed {
     Tcp(TcpListener),
     Unix(UnixListener),
 }
 
-/// All of them, each with the name that its unit gives it. Further calls find none.
+/// Returns all of them, each with the name that its unit gives it. Further calls find none.
 ///
 /// # Errors
 ///
-/// When there are none, or one is not a stream socket.
+/// If there are none, or one is not a stream socket.
 pub(crate) fn take() -> Result<Vec<(Passed, String)>, Failure> {
     let count = std::env::var("LISTEN_FDS").unwrap_or_default().parse().unwrap_or(0_usize);
     if count > SOCKETS_MAX {

@@ -1,10 +1,11 @@
-//! What the server listens on: each `--listen` made a socket.
+//! The listening sockets of the server, one or more for each `--listen`.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 
 use log::{info, warn};
-use netgrace::{Error, ErrorKind, Server};
+use netgrace::{Error, ErrorKind, ListenerId, Ownership, Server};
 
 use crate::cli::address::{ListenAddress, resolve};
 use crate::cli::failure::Failure;
@@ -15,45 +16,46 @@ use crate::cli::serve::inherited::{self, Passed};
 use crate::cli::serve::settings::{self, Settings};
 use crate::cli::serve::unix_socket::{self, SocketFile};
 
-/// One listening socket of the server, in the server's order.
+/// One listening socket of the server.
 #[derive(Debug)]
-struct Place {
+struct BoundListener {
+    id: ListenerId,
     wanted: ListenAddress,
     /// As in the port file: `127.0.0.1:5388`, `unix:/run/x.sock`.
     name: String,
-    /// For the log: where it comes from, or how long its queue is.
+    /// For the log: where it comes from, or the length of its queue.
     note: String,
     address: Option<SocketAddr>,
-    /// The file of a Unix socket, if it is not the service manager's.
+    /// The file of a Unix socket, unless the service manager owns it.
     file: Option<SocketFile>,
 }
 
-impl Place {
+impl BoundListener {
     fn is_managed(&self) -> bool {
         self.wanted == ListenAddress::Systemd
     }
 }
 
-/// The listening sockets of the server. Dropping it removes the files that are ours.
+/// The listening sockets, in the server's order. Dropping them removes the files that are ours.
 #[derive(Debug)]
 pub(crate) struct Listening {
-    places: Vec<Place>,
+    listeners: Vec<BoundListener>,
     backlog: Option<u32>,
 }
 
 impl Listening {
-    /// Listens on all addresses of the settings, in their order. What a predecessor has handed
-    /// over is taken out of `handed` and used.
+    /// Listens on all addresses of the settings, in their order. Sockets that a predecessor has
+    /// handed over are removed from `handed` and used.
     ///
     /// # Errors
     ///
-    /// What kept it from listening on one of them, and what to do about it.
+    /// If one of them cannot be listened on, with what to do about it.
     pub(crate) fn open(
         settings: &Settings<'_>,
         handed: &mut Vec<Handed>,
     ) -> Result<(Server, Self), Failure> {
-        let mut server = Server::unbound(settings.config()).map_err(explain)?;
-        let mut listening = Self { places: Vec::new(), backlog: settings.backlog };
+        let mut server = Server::new(settings.config()).map_err(explain)?;
+        let mut listening = Self { listeners: Vec::new(), backlog: settings.backlog };
         for wanted in &settings.listen {
             let text = wanted.to_string();
             let mut found = false;
@@ -68,8 +70,8 @@ impl Listening {
                 }
                 ListenAddress::Unix(path) => {
                     let (listener, file) = unix_socket::listen(path, settings.backlog)?;
-                    server.adopt_unix(listener, true).map_err(explain)?;
-                    listening.add(wanted, text, of_backlog(settings.backlog), None, Some(file));
+                    let id = server.adopt(listener, Ownership::Exclusive).map_err(explain)?;
+                    listening.add(id, wanted, text, of_backlog(settings.backlog), None, Some(file));
                 }
                 ListenAddress::Systemd => listening.inherit(&mut server, wanted)?,
             }
@@ -79,13 +81,21 @@ impl Listening {
 
     fn add(
         &mut self,
+        id: ListenerId,
         wanted: &ListenAddress,
         name: String,
         note: String,
         address: Option<SocketAddr>,
         file: Option<SocketFile>,
     ) {
-        self.places.push(Place { wanted: wanted.clone(), name, note, address, file });
+        self.listeners.push(BoundListener {
+            id,
+            wanted: wanted.clone(),
+            name,
+            note,
+            address,
+            file,
+        });
     }
 
     /// Each name's first address that can be had.
@@ -96,23 +106,23 @@ impl Listening {
         host: &str,
         port: u16,
     ) -> Result<(), Failure> {
-        let mut failed = None;
+        let mut listening = None;
         for candidate in find(wanted, host, port)? {
-            failed = server.listen(candidate).err();
-            if failed.is_none() {
+            listening = Some(server.listen(candidate));
+            if matches!(listening, Some(Ok(_))) {
                 break;
             }
         }
-        if let Some(error) = failed {
-            return Err(explain(error));
-        }
+        let Some(id) = listening.transpose().map_err(explain)? else {
+            return Err(Failure::unable(format!("cannot listen on {wanted}: it has no address")));
+        };
         let address = server.local_addrs().last().copied();
         let name = address.map_or_else(|| wanted.to_string(), |bound| bound.to_string());
-        self.add(wanted, name, of_backlog(self.backlog), address, None);
+        self.add(id, wanted, name, of_backlog(self.backlog), address, None);
         Ok(())
     }
 
-    /// A socket of the predecessor's, which goes on listening until it has let go of it.
+    /// Adopts a socket of the predecessor, which shares it until it has closed its copy.
     fn take_over(
         &mut self,
         server: &mut Server,
@@ -127,18 +137,19 @@ impl Listening {
             }
             _ => None,
         };
-        let address = if label.is_unix {
-            server.adopt_unix(socket.into(), false).map_err(explain)?;
-            None
+        let (id, address) = if label.is_unix {
+            let listener = UnixListener::from(socket);
+            (server.adopt(listener, Ownership::Shared).map_err(explain)?, None)
         } else {
-            server.adopt(socket.into()).map_err(explain)?;
-            server.local_addrs().last().copied()
+            let listener = TcpListener::from(socket);
+            let id = server.adopt(listener, Ownership::Shared).map_err(explain)?;
+            (id, server.local_addrs().last().copied())
         };
-        self.add(wanted, label.name, note, address, file);
+        self.add(id, wanted, label.name, note, address, file);
         Ok(())
     }
 
-    /// All sockets that the service manager passes in.
+    /// Adopts all sockets that the service manager passes in.
     #[cfg(feature = "systemd")]
     fn inherit(&mut self, server: &mut Server, wanted: &ListenAddress) -> Result<(), Failure> {
         for (passed, unit) in inherited::take()? {
@@ -148,15 +159,15 @@ impl Listening {
             let note = format!(" (systemd socket {unit:?})");
             match passed {
                 Passed::Tcp(listener) => {
-                    server.adopt(listener).map_err(failed)?;
+                    let id = server.adopt(listener, Ownership::Shared).map_err(failed)?;
                     let address = server.local_addrs().last().copied();
                     let name = address.map_or_else(String::new, |address| address.to_string());
-                    self.add(wanted, name, note, address, None);
+                    self.add(id, wanted, name, note, address, None);
                 }
                 Passed::Unix(listener) => {
                     let name = unix_socket::name(&listener);
-                    server.adopt_unix(listener, false).map_err(failed)?;
-                    self.add(wanted, name, note, None, None);
+                    let id = server.adopt(listener, Ownership::Shared).map_err(failed)?;
+                    self.add(id, wanted, name, note, None, None);
                 }
             }
         }
@@ -170,45 +181,47 @@ impl Listening {
         )))
     }
 
-    /// What a successor needs to know of each, in the server's order.
+    /// Returns what a successor needs to know of each, in the server's order.
     pub(crate) fn labels(&self) -> Vec<Label> {
-        let label = |place: &Place| Label {
-            wanted: place.wanted.to_string(),
-            name: place.name.clone(),
-            is_unix: place.address.is_none(),
-            file: place.file.as_ref().map(SocketFile::identity),
+        let label = |listener: &BoundListener| Label {
+            wanted: listener.wanted.to_string(),
+            name: listener.name.clone(),
+            is_unix: listener.address.is_none(),
+            file: listener.file.as_ref().map(SocketFile::identity),
         };
-        self.places.iter().map(label).collect()
+        self.listeners.iter().map(label).collect()
     }
 
-    /// From now on nobody else holds them, apart from the service manager.
-    pub(crate) fn own(&mut self, server: &mut Server) {
-        for (index, place) in self.places.iter_mut().enumerate() {
-            if !place.is_managed() {
-                server.own_listener(index);
+    /// Notes that no other process shares them, apart from the service manager.
+    pub(crate) fn take_ownership(&mut self, server: &mut Server) {
+        for listener in &mut self.listeners {
+            if !listener.is_managed() {
+                server.set_ownership(listener.id, Ownership::Exclusive);
             }
-            if let Some(file) = &mut place.file {
+            if let Some(file) = &mut listener.file {
                 file.set_ours(true);
             }
         }
     }
 
-    /// From now on they are a successor's.
-    pub(crate) fn disown(&mut self, server: &mut Server) {
-        server.disown_listeners();
-        for file in self.places.iter_mut().filter_map(|place| place.file.as_mut()) {
-            file.set_ours(false);
+    /// Notes that a successor shares them.
+    pub(crate) fn share(&mut self, server: &mut Server) {
+        for listener in &mut self.listeners {
+            server.set_ownership(listener.id, Ownership::Shared);
+            if let Some(file) = &mut listener.file {
+                file.set_ours(false);
+            }
         }
     }
 
-    /// The names, in the order in which they were asked for.
+    /// Returns the names, in the order of the settings.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
-        self.places.iter().map(|place| place.name.as_str())
+        self.listeners.iter().map(|listener| listener.name.as_str())
     }
 
-    /// Tells the log.
+    /// Logs the addresses.
     pub(crate) fn announce(&self, settings: &Settings<'_>) {
-        for Place { name, note, address, .. } in &self.places {
+        for BoundListener { name, note, address, .. } in &self.listeners {
             info!(target: TARGET, "listening on {name}{note}");
             if address.is_some_and(|address| address.ip().is_unspecified()) {
                 warn!(target: TARGET, "{name} is open to every network of this machine");
@@ -220,11 +233,11 @@ impl Listening {
     }
 }
 
-/// Checks that the addresses can be found, without listening on them.
+/// Checks that the addresses can be resolved, without listening on them.
 ///
 /// # Errors
 ///
-/// When the resolver does not know one.
+/// If the resolver does not know one.
 pub(crate) fn check(settings: &Settings<'_>) -> Result<(), Failure> {
     for wanted in &settings.listen {
         match wanted {
@@ -244,7 +257,8 @@ fn of_backlog(backlog: Option<u32>) -> String {
     backlog.map_or_else(String::new, |backlog| format!(" (backlog {backlog})"))
 }
 
-/// What was attempted and why it failed come from the library; what to do about it from here.
+/// Adds what the user can do to an error of the library, which says what was attempted and why
+/// it failed.
 pub(crate) fn explain(error: Error) -> Failure {
     if error.kind() == ErrorKind::Config {
         return Failure::usage(settings::in_flags(&error.to_string()));
@@ -253,7 +267,7 @@ pub(crate) fn explain(error: Error) -> Failure {
         ErrorKind::TokenRange => error.to_string(),
         _ => format!("cannot {error}"),
     };
-    let advice = match io::Error::from(error).kind() {
+    let advice = match error.io_error().map_or(io::ErrorKind::Other, io::Error::kind) {
         io::ErrorKind::AddrInUse => "; choose another port, or port 0 for any free one",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
         io::ErrorKind::PermissionDenied => {

@@ -1,5 +1,5 @@
-//! What the service manager is told, as sd_notify(3) describes it: ready, status, stopping, and
-//! that the loop still turns.
+//! Notification of the service manager by sd_notify(3): ready, status, stopping, and the watchdog
+//! messages that prove that the loop still turns.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -17,7 +17,7 @@ use crate::cli::logger::TARGET;
 /// Status and extension of the stop are sent no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How much longer the manager is to wait for the end of a stop, each time it is asked.
+/// How much longer the manager waits for the end of a stop, from each message on.
 const EXTENSION: Duration = Duration::from_secs(5);
 
 /// What the status line shows.
@@ -27,24 +27,25 @@ struct Shown {
     open: u64,
 }
 
-/// The service manager, if there is one that listens.
+/// The service manager that the environment names.
 ///
-/// Everything is sent from the loop's own turns, so that a loop which is stuck falls silent.
+/// Every message is sent from a turn of the loop, so that a stuck loop sends none.
 #[derive(Debug)]
 pub(crate) struct Manager {
     socket: UnixDatagram,
     address: SocketAddr,
-    /// How often it wants to hear that the loop turns.
+    /// The interval of watchdog messages.
     watchdog: Option<Duration>,
-    heard: Instant,
-    told: Instant,
+    watchdog_sent: Instant,
+    status_sent: Instant,
     shown: Shown,
     now: Shown,
-    complained: bool,
+    has_warned: bool,
 }
 
 impl Manager {
-    /// The manager that the environment names. What cannot be used is reported and done without.
+    /// Returns the manager that the environment names. One that cannot be used is logged and
+    /// ignored.
     pub(crate) fn from_environment() -> Option<Self> {
         let name = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())?;
         match Self::open(&name) {
@@ -67,38 +68,39 @@ impl Manager {
             address: address(name)?,
             // Twice as often as it must be, as sd_watchdog_enabled(3) advises.
             watchdog: sd_notify::watchdog_enabled().and_then(|time| time.checked_div(2)),
-            heard: now,
-            told: now,
+            watchdog_sent: now,
+            status_sent: now,
             shown,
             now: shown,
-            complained: false,
+            has_warned: false,
         })
     }
 
-    /// Tells that clients are served from now on.
+    /// Reports that clients are served from now on.
     pub(crate) fn ready(&mut self) {
         let status = self.status();
         self.send(&[NotifyState::Ready, NotifyState::Status(&status)]);
     }
 
-    /// Tells that another process carries the service on. It is for that one to speak then.
+    /// Reports that another process is the main process from now on, which sends all further
+    /// messages.
     pub(crate) fn hand_over(mut self, pid: u32) {
         self.send(&[NotifyState::MainPid(pid)]);
     }
 
-    /// When [`end_turn`](Self::end_turn) has something to say.
+    /// Returns when [`end_turn`](Self::end_turn) is due without an event.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let heard = self.watchdog.and_then(|time| self.heard.checked_add(time));
+        let watchdog = self.watchdog.and_then(|time| self.watchdog_sent.checked_add(time));
         let is_due = self.now != self.shown || self.is_stopping();
-        let told = if is_due { self.told.checked_add(PAUSE) } else { None };
-        [heard, told].into_iter().flatten().min()
+        let status = if is_due { self.status_sent.checked_add(PAUSE) } else { None };
+        [watchdog, status].into_iter().flatten().min()
     }
 
     fn is_stopping(&self) -> bool {
         self.now.phase > Phase::Running
     }
 
-    /// Says what is due.
+    /// Sends what is due.
     pub(crate) fn end_turn(&mut self, stats: &Stats, now: Instant) {
         self.now = Shown { phase: stats.phase, open: stats.open };
         let is_past = |since: Instant, time| now.saturating_duration_since(since) >= time;
@@ -109,8 +111,8 @@ impl Manager {
         }
         let changed = self.now != self.shown || self.is_stopping();
         let status = self.status();
-        if begins_to_stop || (changed && is_past(self.told, PAUSE)) {
-            self.told = now;
+        if begins_to_stop || (changed && is_past(self.status_sent, PAUSE)) {
+            self.status_sent = now;
             self.shown = self.now;
             states.push(NotifyState::Status(&status));
             if self.is_stopping() {
@@ -118,8 +120,8 @@ impl Manager {
                 states.push(NotifyState::ExtendTimeoutUsec(micros));
             }
         }
-        if self.watchdog.is_some_and(|time| is_past(self.heard, time)) {
-            self.heard = now;
+        if self.watchdog.is_some_and(|time| is_past(self.watchdog_sent, time)) {
+            self.watchdog_sent = now;
             states.push(NotifyState::Watchdog);
         }
         if !states.is_empty() {
@@ -139,19 +141,19 @@ impl Manager {
             writeln!(message, "{state}").unwrap_or_default();
         }
         match self.socket.send_to_addr(message.as_bytes(), &self.address) {
-            Ok(_) => debug!(target: TARGET, "told the service manager {message:?}"),
-            Err(error) if self.complained => {
+            Ok(_) => debug!(target: TARGET, "notified the service manager: {message:?}"),
+            Err(error) if self.has_warned => {
                 debug!(target: TARGET, "notify the service manager: {error}");
             }
             Err(error) => {
-                self.complained = true;
+                self.has_warned = true;
                 warn!(target: TARGET, "cannot notify the service manager: {error}");
             }
         }
     }
 }
 
-/// A path, or a name of Linux's abstract space after an `@`.
+/// Parses a path, or an abstract name after an `@` (Linux).
 fn address(name: &OsStr) -> io::Result<SocketAddr> {
     match name.as_bytes() {
         [b'/', ..] => SocketAddr::from_pathname(name),

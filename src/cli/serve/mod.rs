@@ -1,4 +1,4 @@
-//! `netgrace serve`: binds, runs the loop, and tells how it ended.
+//! `netgrace serve`: binds, runs the loop, and reports how the stop ended.
 
 pub(crate) mod args;
 pub(crate) mod handover;
@@ -14,32 +14,37 @@ pub(crate) mod settings;
 mod successor;
 mod unix_socket;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use log::{info, warn};
-use netgrace::{EventLoop, Report, Server, Signals};
+use log::{error, info};
+use netgrace::{EventLoop, Grade, Report, Server, Signals};
 
 use crate::cli::address::ListenAddress;
 use crate::cli::admin::Admin;
-use crate::cli::atomic_file::AtomicFile;
+use crate::cli::destination::Destination;
 use crate::cli::failure::Failure;
 use crate::cli::filter::Filter;
 use crate::cli::limits::OpenFiles;
 use crate::cli::logger::{self, TARGET};
-use crate::cli::output;
+use crate::cli::output::{self, Patience};
 use crate::cli::serve::args::ServeArgs;
 use crate::cli::serve::listening::{Listening, explain};
 use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::service::Service;
 use crate::cli::serve::settings::Settings;
 use crate::cli::serve::successor::Program;
+use crate::cli::signal;
 
 /// Serves until it is stopped, on the addresses given without a flag and those of the flags.
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let rust_log = std::env::var_os("RUST_LOG");
     logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
-    // Before everything that takes time: a stop signal that comes while binding is a request.
-    let signals = Signals::install().map_err(explain)?;
+    // Before everything that takes time: a stop signal that arrives during a bind is a request.
+    signal::survive_terminal_stop();
+    let wanted: Vec<i32> = Signals::STOP.into_iter().chain(service::SIGNALS).collect();
+    let signals = Signals::install(signal::to_handle(&wanted)).map_err(explain)?;
+    signal::unblock();
     if args.dry_run {
         return dry_run(args, first);
     }
@@ -47,88 +52,93 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
     let (predecessor, mut handed) = Predecessor::find()?;
     let open_files = OpenFiles::plan(args.nofile)?.apply()?;
     let settings = Settings::gather(args, first, open_files)?;
-    let files = Files::claim(args)?;
+    let mut outputs = Outputs::open(args)?;
     let (server, listening) = Listening::open(&settings, &mut handed)?;
     let admin = args.admin.as_ref().map(|wanted| Admin::open(wanted, &mut handed)).transpose()?;
     listening.announce(&settings);
     info!(target: TARGET, "open files: {}", settings.files);
-    let mut event_loop = EventLoop::new(server).map_err(explain)?;
+    let event_loop =
+        EventLoop::builder().busy_poll(args.busy_poll.limit()).measure_turns(admin.is_some());
+    let mut event_loop = event_loop.build(server).map_err(explain)?;
     event_loop.watch_signals(signals).map_err(explain)?;
     let mut service = Service::new(event_loop, listening, predecessor, program, args.stats);
     if let Some(admin) = admin {
-        let answered = service.answer(admin);
-        answered.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
+        let added = service.add_admin(admin);
+        added.map_err(|error| Failure::unable(format!("cannot serve --admin: {error}")))?;
     }
-    files.write_ports(service.listening())?;
+    outputs.write_ports(service.listening())?;
     info!(target: TARGET, "ready");
     service.run();
-    Ok(conclude(service.report(), args, &files))
+    Ok(conclude(service.report(), args, &mut outputs))
 }
 
-/// Checks all that can be checked without starting anything.
+/// Checks what can be checked without starting anything, and prints the settings.
 fn dry_run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let settings = Settings::gather(args, first, OpenFiles::plan(args.nofile)?)?;
-    drop(Server::unbound(settings.config()).map_err(explain)?);
+    drop(Server::new(settings.config()).map_err(explain)?);
     listening::check(&settings)?;
-    Files::claim(args)?;
+    Outputs::open(args)?;
     match output::print(&settings.to_string()) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) => Err(Failure::unable(format!("cannot write to stdout: {error}"))),
     }
 }
 
-/// The files that are written on the way, known to be writable.
-struct Files {
-    ports: Option<AtomicFile>,
-    report: Option<AtomicFile>,
+/// The outputs that the flags name, open from the start.
+struct Outputs {
+    ports: Option<Destination>,
+    report: Option<Destination>,
 }
 
-impl Files {
-    fn claim(args: &ServeArgs) -> Result<Self, Failure> {
-        let claim = |flag: &str, path: Option<&std::path::PathBuf>| {
-            let claimed = path.map(|path| {
-                AtomicFile::claim(path).map_err(|error| {
+impl Outputs {
+    fn open(args: &ServeArgs) -> Result<Self, Failure> {
+        let open = |flag: &str, path: Option<&PathBuf>| {
+            let opened = path.map(|path| {
+                Destination::open(path).map_err(|error| {
                     Failure::unable(format!("cannot write {flag} {path:?}: {error}"))
                 })
             });
-            claimed.transpose()
+            opened.transpose()
         };
-        let report = args.report.as_ref().filter(|path| !is_stdout(path));
         Ok(Self {
-            ports: claim("--port-file", args.port_file.as_ref())?,
-            report: claim("--report", report)?,
+            ports: open("--port-file", args.port_file.as_ref())?,
+            report: open("--report", args.report.as_ref())?,
         })
     }
 
-    fn write_ports(&self, listening: &Listening) -> Result<(), Failure> {
-        let Some(file) = &self.ports else {
+    fn write_ports(&mut self, listening: &Listening) -> Result<(), Failure> {
+        let Some(file) = self.ports.take() else {
             return Ok(());
         };
         let lines: String = listening.names().map(|name| format!("{name}\n")).collect();
-        let written = file.write(lines.as_bytes());
+        let written = file.write(lines.as_bytes(), Patience::Unlimited);
         written.map_err(|error| Failure::unable(format!("cannot write the --port-file: {error}")))
     }
-}
 
-fn is_stdout(path: &std::path::Path) -> bool {
-    path.as_os_str() == "-"
-}
-
-/// Tells how it ended. A report that cannot be written is a line in the log: the exit code speaks
-/// of the stop alone.
-fn conclude(report: &Report, args: &ServeArgs, files: &Files) -> ExitCode {
-    logger::wait_for_room();
-    let json = || report::to_json(report, args.strict);
-    let written = match (&files.report, &args.report) {
-        (Some(file), _) => file.write(json().as_bytes()),
-        (None, Some(_)) => output::print_or_give_up(&json()),
-        (None, None) => Ok(()),
-    };
-    if let Err(error) = written {
-        warn!(target: TARGET, "cannot write the report: {error}");
+    /// Whether the report, if one is wanted, has been written.
+    fn write_report(&mut self, report: &Report, least: Grade) -> bool {
+        let Some(file) = self.report.take() else {
+            return true;
+        };
+        let json = format!("{}\n", report.to_json(least));
+        let written = file.write(json.as_bytes(), Patience::Brief);
+        if let Err(error) = &written {
+            error!(target: TARGET, "cannot write the report: {error}");
+        }
+        written.is_ok()
     }
-    for (level, line) in report::to_lines(report, args.strict) {
+}
+
+/// Reports how the stop ended, and returns its exit code; a report that is lost is a failure.
+fn conclude(report: &Report, args: &ServeArgs, outputs: &mut Outputs) -> ExitCode {
+    logger::wait_for_room();
+    let least = if args.strict { Grade::Complete } else { Grade::Lossless };
+    let is_written = outputs.write_report(report, least);
+    for (level, line) in report::to_lines(report, least) {
         log::log!(target: TARGET, level, "{line}");
     }
-    ExitCode::from(report.exit_code(args.strict))
+    match report.exit_code(least) {
+        0 if !is_written => ExitCode::FAILURE,
+        code => ExitCode::from(code),
+    }
 }

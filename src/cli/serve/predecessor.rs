@@ -1,4 +1,5 @@
-//! The process that a successor takes over from: its sockets, and when it has let go of them.
+//! The process that a successor takes over from: its sockets, and the moment when it has closed
+//! its own copies of them.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -13,22 +14,22 @@ use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
 use crate::cli::serve::handover::{self, Handed, READY};
 
-/// Everything was sent before we were started.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// Enough, because everything was sent before this process was started.
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The channel to it.
+/// The predecessor, at the other end of a channel.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     channel: UnixStream,
-    gone: bool,
+    is_gone: bool,
 }
 
 impl Predecessor {
-    /// Takes over what the process that started this one hands over, if it does.
+    /// Receives the sockets that the process which started this one hands over, if it does.
     ///
     /// # Errors
     ///
-    /// When the environment announces a handover and there is none.
+    /// If the environment announces a handover and there is none.
     pub(crate) fn find() -> Result<(Option<Self>, Vec<Handed>), Failure> {
         if std::env::var_os(handover::VARIABLE).is_none() {
             return Ok((None, Vec::new()));
@@ -46,46 +47,46 @@ impl Predecessor {
     fn try_find() -> io::Result<(Self, Vec<Handed>)> {
         let stdin = io::stdin();
         let channel = Channel::from(stdin.as_fd().try_clone_to_owned()?);
-        channel.set_read_timeout(Some(PATIENCE))?;
+        channel.set_read_timeout(Some(RECEIVE_TIMEOUT))?;
         let handed = handover::receive(&channel)?;
-        // Now the channel is closed when the one that we keep is. A pipe without a writer is as
-        // empty as /dev/null, which may not be there.
-        let (nothing, _) = io::pipe()?;
-        rustix::stdio::dup2_stdin(nothing)?;
+        // Replaces the second descriptor of the channel. A pipe without a writer is as empty as
+        // /dev/null, which may not exist.
+        let (empty, _) = io::pipe()?;
+        rustix::stdio::dup2_stdin(empty)?;
         channel.set_nonblocking(true)?;
-        Ok((Self { channel: UnixStream::from_std(channel), gone: false }, handed))
+        Ok((Self { channel: UnixStream::from_std(channel), is_gone: false }, handed))
     }
 
-    /// Watches for its end.
+    /// Registers the channel, for its end.
     ///
     /// # Errors
     ///
-    /// When the poll refuses.
+    /// If the poll refuses.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.channel, token, Interest::READABLE)
     }
 
-    /// Tells it that clients are served here from now on.
-    pub(crate) fn tell_ready(&mut self) {
+    /// Reports to it that clients are served here from now on.
+    pub(crate) fn confirm_ready(&mut self) {
         if let Err(error) = self.channel.write_all(&[READY]) {
-            debug!(target: TARGET, "tell the predecessor: {error}");
+            debug!(target: TARGET, "confirm to the predecessor: {error}");
         }
     }
 
-    /// Something came from it. Nothing but its end ever does.
+    /// Handles an event of the channel, which carries nothing but its end.
     pub(crate) fn on_event(&mut self) {
         match self.channel.read(&mut [0; 64]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Ok(count) if count > 0 => {}
-            _ => self.gone = true,
+            _ => self.is_gone = true,
         }
     }
 
-    /// Whether it has let go of the sockets, or is no more.
+    /// Whether it has closed its copies of the sockets, or has ended.
     pub(crate) fn is_gone(&self) -> bool {
-        if self.gone {
+        if self.is_gone {
             info!(target: TARGET, "the predecessor has let go of the sockets");
         }
-        self.gone
+        self.is_gone
     }
 }

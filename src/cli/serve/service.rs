@@ -1,4 +1,5 @@
-//! The server at work: its loop, and what the world around it wants to know and may ask for.
+//! The running server: its loop, and the other event sources of the process: the predecessor, the
+//! successor, the service manager and the admin listener.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -21,23 +22,30 @@ use crate::cli::serve::report;
 use crate::cli::serve::successor::{Program, Successor};
 use crate::cli::units::Timeout;
 
+/// Writes the counters to the log.
+const SIGNAL_STATS: i32 = libc::SIGUSR1;
+/// Starts a successor.
+const SIGNAL_UPGRADE: i32 = libc::SIGUSR2;
+/// The signals that the program takes beside those of a stop.
+pub(crate) const SIGNALS: [i32; 2] = [SIGNAL_STATS, SIGNAL_UPGRADE];
+
 /// The tokens of the program's own sources, above the server's.
 #[derive(Clone, Copy, Debug)]
 struct Tokens {
     predecessor: Token,
     successor: Token,
-    /// And all above it.
+    /// The first of those for --admin, which uses all above it.
     admin: Token,
 }
 
 impl Tokens {
-    fn new(first: usize) -> Self {
-        let after = |more| Token(first.saturating_add(more));
+    fn new(first: Token) -> Self {
+        let after = |more| Token(first.0.saturating_add(more));
         Self { predecessor: after(0), successor: after(1), admin: after(2) }
     }
 }
 
-/// A line of counters at every interval.
+/// The interval of the log line with the counters.
 #[derive(Debug)]
 struct Ticker {
     interval: Duration,
@@ -58,7 +66,7 @@ impl Ticker {
     }
 }
 
-/// The loop and those around it.
+/// The loop and the other event sources.
 pub(crate) struct Service {
     event_loop: EventLoop,
     listening: Listening,
@@ -95,14 +103,13 @@ impl Service {
         }
     }
 
-    /// Answers those who ask how it is going.
+    /// Serves `admin` on the loop.
     ///
     /// # Errors
     ///
-    /// When the poll refuses.
-    pub(crate) fn answer(&mut self, mut admin: Admin) -> io::Result<()> {
+    /// If the poll refuses.
+    pub(crate) fn add_admin(&mut self, mut admin: Admin) -> io::Result<()> {
         admin.register(self.event_loop.registry(), self.tokens.admin)?;
-        self.event_loop.measure_turns();
         self.admin = Some(admin);
         Ok(())
     }
@@ -115,7 +122,8 @@ impl Service {
         self.event_loop.server().report()
     }
 
-    /// Tells everybody that clients are served, and serves them to the end of a stop.
+    /// Reports readiness to the service manager and the predecessor, and serves until a stop has
+    /// finished.
     pub(crate) fn run(&mut self) {
         #[cfg(feature = "systemd")]
         if let Some(manager) = &mut self.manager {
@@ -124,7 +132,7 @@ impl Service {
         if let Some(predecessor) = &mut self.predecessor {
             let token = self.tokens.predecessor;
             match predecessor.register(self.event_loop.registry(), token) {
-                Ok(()) => predecessor.tell_ready(),
+                Ok(()) => predecessor.confirm_ready(),
                 Err(error) => warn!(target: TARGET, "watch the predecessor: {error}"),
             }
         }
@@ -134,7 +142,7 @@ impl Service {
     }
 
     fn turn(&mut self) {
-        // Without anybody to serve but the clients no clock is read here: the loop knows its own
+        // With nothing but clients to serve no clock is read here: the loop knows its own
         // deadlines.
         let timeout = self
             .is_timed()
@@ -149,8 +157,8 @@ impl Service {
                 admin.on_event(event);
             }
         });
-        let asked = self.event_loop.take_stats_request();
-        if self.event_loop.take_upgrade_request() {
+        let asked = self.take(SIGNAL_STATS);
+        if self.take(SIGNAL_UPGRADE) {
             self.start_successor(Instant::now());
         }
         if by_predecessor && let Some(predecessor) = &mut self.predecessor {
@@ -158,7 +166,7 @@ impl Service {
         }
         if self.predecessor.as_ref().is_some_and(Predecessor::is_gone) {
             self.predecessor = None;
-            self.listening.own(self.event_loop.server_mut());
+            self.listening.take_ownership(self.event_loop.server_mut());
         }
         let now = self.is_timed().then(Instant::now);
         if asked || self.stats.as_mut().zip(now).is_some_and(|(stats, now)| stats.is_due(now)) {
@@ -176,7 +184,11 @@ impl Service {
         }
     }
 
-    /// Whether anybody here has deadlines.
+    fn take(&self, signal: i32) -> bool {
+        self.event_loop.signals().is_some_and(|signals| signals.take(signal))
+    }
+
+    /// Whether another event source has deadlines.
     fn is_timed(&self) -> bool {
         #[cfg(feature = "systemd")]
         if self.manager.is_some() {
@@ -213,13 +225,18 @@ impl Service {
             return;
         }
         let admin = self.admin.as_ref().and_then(Admin::to_hand_over);
-        let sockets: Vec<(Label, BorrowedFd<'_>)> =
-            self.listening.labels().into_iter().zip(server.listeners()).chain(admin).collect();
+        let sockets: Vec<(Label, BorrowedFd<'_>)> = self
+            .listening
+            .labels()
+            .into_iter()
+            .zip(server.listeners().map(|(_, fd)| fd))
+            .chain(admin)
+            .collect();
         let started = Successor::start(&self.program, &sockets, now);
         let registry = self.event_loop.registry();
         let started = started.map(|mut successor| {
             if let Err(error) = successor.register(registry, self.tokens.successor) {
-                successor.give_up("its answer cannot be watched for", now);
+                successor.abandon("its channel cannot be registered", now);
                 warn!(target: TARGET, "watch the successor: {error}");
             }
             successor
@@ -230,19 +247,19 @@ impl Service {
         }
     }
 
-    fn follow_successor(&mut self, heard: bool, now: Instant) {
+    fn follow_successor(&mut self, has_event: bool, now: Instant) {
         let Some(successor) = &mut self.successor else { return };
         let phase = self.event_loop.server().phase();
-        if heard {
+        if has_event {
             successor.on_event(now);
         }
         successor.end_turn(now);
         if phase > Phase::Running {
-            successor.give_up("this process is stopping", now);
+            successor.abandon("this process is stopping", now);
         }
-        let let_go = successor.is_in_charge() && phase >= Phase::Draining;
-        if successor.has_ended() || let_go {
-            // Our listeners are closed. To drop the channel is to say so.
+        let is_handed_over = successor.is_in_charge() && phase >= Phase::Draining;
+        if successor.has_ended() || is_handed_over {
+            // Our listeners are closed; the end of the channel reports that.
             self.successor = None;
         } else if successor.is_ready() {
             let pid = successor.pid();
@@ -255,7 +272,7 @@ impl Service {
             if let Some(admin) = &mut self.admin {
                 admin.let_go(self.event_loop.registry());
             }
-            self.listening.disown(self.event_loop.server_mut());
+            self.listening.share(self.event_loop.server_mut());
             self.event_loop.begin_shutdown();
         }
     }

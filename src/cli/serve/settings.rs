@@ -1,4 +1,4 @@
-//! What `netgrace serve` is going to do: the flags, the environment and the limits put together.
+//! The effective settings of `netgrace serve`, from the flags, the environment and the limits.
 
 use std::fmt;
 
@@ -10,36 +10,36 @@ use crate::cli::limits::{self, OpenFiles};
 use crate::cli::serve::args::{DrainMode, ServeArgs};
 use crate::cli::units::{self, Timeout};
 
-/// Where `netgrace` listens unless told otherwise: this machine only.
+/// The default address: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5388";
 
 /// More than any machine has memory for, and within what [`Config`] takes.
 const CONNECTIONS_MAX: u64 = 1 << 30;
 
-/// What `--admin` opens at most: its listener and its clients.
+/// The sockets of `--admin` at most: its listener and its clients.
 pub(crate) const ADMIN_SOCKETS: u64 = 65;
 
-/// Everything decided before anything is started.
+/// All that is decided before anything is started.
 #[derive(Debug)]
 pub(crate) struct Settings<'a> {
     args: &'a ServeArgs,
     /// At least one.
     pub(crate) listen: Vec<ListenAddress>,
-    /// The open-file limit that the rest reckons with.
+    /// The open-file limit on which the number of connections is based.
     pub(crate) files: OpenFiles,
-    /// `None` if nothing bounds them.
+    /// `None` if there is no limit.
     connections: Option<u64>,
-    /// The accept queue that each listener gets; `None` if the system does not tell.
+    /// The length of each accept queue; `None` if it is unknown.
     pub(crate) backlog: Option<u32>,
 }
 
 impl<'a> Settings<'a> {
-    /// Puts the settings together. Addresses without a flag come first, then those of
-    /// `--listen`; `NETGRACE_LISTEN`, then the default, are for when there are none.
+    /// Combines the settings. Addresses without a flag come first, then those of `--listen`;
+    /// `NETGRACE_LISTEN`, then the default, apply if there are none.
     ///
     /// # Errors
     ///
-    /// When the flags contradict each other, or the limits do not allow what they ask for.
+    /// If the flags contradict each other, or the limits do not allow what they ask for.
     pub(crate) fn gather(
         args: &'a ServeArgs,
         first: &[ListenAddress],
@@ -79,7 +79,7 @@ impl<'a> Settings<'a> {
         Ok(Self { args, listen, files, connections, backlog })
     }
 
-    /// The library's form of it.
+    /// Returns the settings as the library takes them.
     pub(crate) fn config(&self) -> Config {
         let args = self.args;
         let mut config = Config::new()
@@ -92,8 +92,7 @@ impl<'a> Settings<'a> {
             .nodelay(!args.nagle)
             .reuse_port(args.reuse_port)
             .user_timeout(args.user_timeout.limit())
-            .keepalive(args.keepalive.limit())
-            .busy_poll(args.busy_poll.limit());
+            .keepalive(args.keepalive.limit());
         if let Some(backlog) = args.backlog {
             config = config.backlog(backlog);
         }
@@ -115,7 +114,7 @@ impl<'a> Settings<'a> {
         config
     }
 
-    /// Whether the system will give a shorter accept queue than was asked for.
+    /// Whether the accept queue will be shorter than requested.
     pub(crate) fn is_backlog_capped(&self) -> bool {
         self.args.backlog.is_some_and(|wanted| self.backlog.is_some_and(|given| given < wanted))
     }
@@ -180,7 +179,7 @@ fn drain(mode: DrainMode) -> Drain {
     }
 }
 
-/// A number too large for this machine is too large for every bound that the library checks.
+/// Converts a number; one too large for this machine is above every bound that the library checks.
 fn saturated(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -201,7 +200,7 @@ fn path(path: Option<&std::path::PathBuf>) -> String {
     path.map_or_else(|| "none".to_owned(), |path| format!("{path:?}"))
 }
 
-/// The flag behind a field of [`Config`], to say what was wrong in the user's words.
+/// Replaces the name of a [`Config`] setter in a message by that of its flag.
 pub(crate) fn in_flags(message: &str) -> String {
     let flags = [
         ("max_connections ", "--max-conns "),

@@ -1,4 +1,4 @@
-//! The process that is to carry on in place of this one: started, waited for, given up.
+//! The process that replaces this one: started, awaited, and ended if it does not become ready.
 
 use std::env;
 use std::ffi::OsString;
@@ -17,19 +17,19 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cli::logger::TARGET;
 use crate::cli::serve::handover::{self, Label, READY};
 
-/// How long a successor may take to serve.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long one that was given up may take to end.
-const LAST_PATIENCE: Duration = Duration::from_secs(2);
-/// How often to look whether it has ended: only while one that was given up is ending.
-const LOOK: Duration = Duration::from_millis(20);
+/// How long a successor may take until it serves.
+const READY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one that failed may take to end.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the end of one that failed is checked.
+const END_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What to start, found out when this process starts: the file may be replaced while it runs.
+/// The program to start, determined when this process starts: its file may be replaced later.
 #[derive(Debug)]
 pub(crate) struct Program {
-    /// The name that this process was started by, through links and the search path.
+    /// The name that this process was started by: a link or a name in the search path.
     name: OsString,
-    /// The file itself, for when that name leads nowhere.
+    /// The file itself, used if that name does not exist.
     file: Option<PathBuf>,
     args: Vec<OsString>,
 }
@@ -46,7 +46,7 @@ impl Program {
             Command::new(program)
                 .args(&self.args)
                 .env(handover::VARIABLE, "1")
-                // These speak of this process, or of sockets that are handed over otherwise.
+                // These concern this process, or sockets that are handed over in another way.
                 .env_remove("WATCHDOG_PID")
                 .env_remove("LISTEN_PID")
                 .env_remove("LISTEN_FDS")
@@ -63,15 +63,15 @@ impl Program {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// It has until then to serve.
+    /// It must serve until then.
     Starting { until: Instant },
     /// It serves, beside this process.
     Ready,
-    /// It serves in place of this process.
+    /// It serves, and this process stops.
     InCharge,
-    /// It was given up and asked to end; after that it is made to.
+    /// It failed and was sent SIGTERM; then it is sent SIGKILL.
     Ending { until: Instant },
-    /// It is no more.
+    /// It has ended.
     Ended,
 }
 
@@ -88,7 +88,7 @@ impl Successor {
     ///
     /// # Errors
     ///
-    /// When there cannot be a process, or the sockets cannot be passed.
+    /// If the process cannot be started, or the sockets cannot be passed.
     pub(crate) fn start(
         program: &Program,
         sockets: &[(Label, BorrowedFd<'_>)],
@@ -103,16 +103,16 @@ impl Successor {
         ours.set_nonblocking(true)?;
         handover::send(&ours, sockets)?;
         let child = program.start(&OwnedFd::from(theirs))?;
-        let until = now.checked_add(PATIENCE).unwrap_or(now);
+        let until = now.checked_add(READY_TIMEOUT).unwrap_or(now);
         info!(target: TARGET, "started process {} to carry on", child.id());
         Ok(Self { child, channel: UnixStream::from_std(ours), state: State::Starting { until } })
     }
 
-    /// Watches for its answer.
+    /// Registers the channel, for its confirmation.
     ///
     /// # Errors
     ///
-    /// When the poll refuses.
+    /// If the poll refuses.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.channel, token, Interest::READABLE)
     }
@@ -126,57 +126,60 @@ impl Successor {
         self.state == State::Ready
     }
 
-    /// This process has begun to let go of what it handed over.
+    /// Notes that this process stops in favour of it.
     pub(crate) fn put_in_charge(&mut self) {
         self.state = State::InCharge;
     }
 
-    /// Whether it serves in place of this process.
+    /// Whether this process stops in favour of it.
     pub(crate) fn is_in_charge(&self) -> bool {
         self.state == State::InCharge
     }
 
-    /// Whether nothing is left of it.
+    /// Whether the process has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.state == State::Ended
     }
 
-    /// Something came from it.
+    /// Handles an event of the channel.
     pub(crate) fn on_event(&mut self, now: Instant) {
         let State::Starting { .. } = self.state else { return };
         let mut byte = [0];
         match self.channel.read(&mut byte) {
             Ok(1) if byte == [READY] => self.state = State::Ready,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            _ => self.give_up("it did not get ready; carrying on", now),
+            _ => self.abandon("it did not get ready; carrying on", now),
         }
     }
 
-    /// Gives it up, unless it is in charge.
-    pub(crate) fn give_up(&mut self, why: &str, now: Instant) {
+    /// Ends it, unless this process stops in favour of it.
+    pub(crate) fn abandon(&mut self, why: &str, now: Instant) {
         if let State::Starting { .. } | State::Ready = self.state {
-            warn!(target: TARGET, "gave the successor, process {}, up: {why}", self.pid());
+            warn!(target: TARGET, "ending the successor, process {}: {why}", self.pid());
             self.signal(Signal::TERM);
-            self.state = State::Ending { until: now.checked_add(LAST_PATIENCE).unwrap_or(now) };
+            self.state = State::Ending { until: now.checked_add(END_TIMEOUT).unwrap_or(now) };
         }
     }
 
-    /// Does what is due.
+    /// Handles what is due.
     pub(crate) fn end_turn(&mut self, now: Instant) {
         match self.state {
             State::Starting { until } if until <= now => {
-                // The answer may be there already.
+                // The confirmation may have arrived already.
                 self.on_event(now);
-                self.give_up(&format!("it was not ready after {PATIENCE:?}; carrying on"), now);
+                self.abandon(
+                    &format!("it was not ready after {READY_TIMEOUT:?}; carrying on"),
+                    now,
+                );
             }
             State::Ending { until } => match self.child.try_wait() {
                 Ok(None) if until <= now => {
                     self.signal(Signal::KILL);
                     self.state =
-                        State::Ending { until: now.checked_add(LAST_PATIENCE).unwrap_or(now) };
+                        State::Ending { until: now.checked_add(END_TIMEOUT).unwrap_or(now) };
                 }
                 Ok(None) => {}
-                Ok(Some(status)) => self.bury(status),
+                Ok(Some(status)) => self.note_end(status),
                 Err(error) => {
                     debug!(target: TARGET, "wait for process {}: {error}", self.pid());
                     self.state = State::Ended;
@@ -186,16 +189,16 @@ impl Successor {
         }
     }
 
-    /// When [`end_turn`](Self::end_turn) has something to do.
+    /// Returns when [`end_turn`](Self::end_turn) is due without an event.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Starting { until } => Some(until),
-            State::Ending { .. } => now.checked_add(LOOK),
+            State::Ending { .. } => now.checked_add(END_CHECK_INTERVAL),
             State::Ready | State::InCharge | State::Ended => None,
         }
     }
 
-    fn bury(&mut self, status: ExitStatus) {
+    fn note_end(&mut self, status: ExitStatus) {
         info!(target: TARGET, "process {} ended: {status}", self.pid());
         self.state = State::Ended;
     }

@@ -1,4 +1,5 @@
-//! A Unix socket's place in the file system: taken only from the dead, given back only if ours.
+//! The file of a Unix socket: replaced only if no process listens on it, removed only if it is
+//! the one that this process made.
 
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -19,13 +20,13 @@ use crate::cli::logger::TARGET;
 /// Only the user who started the server may connect.
 const MASK: Mode = Mode::RWXG.union(Mode::RWXO).union(Mode::XUSR);
 
-/// How often, and how far apart, the lock on the directory is asked for: an instance holds it for
-/// microseconds, and one that is stopped in the middle must not hold up all others for ever.
+/// How often, and how far apart, the lock on the directory is tried: an instance holds it for
+/// microseconds, and one that is stopped meanwhile must not block all others for ever.
 const LOCK_TRIES: u32 = 50;
 const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
-/// Which file it is. The time is part of it because a file system may give the number of a
-/// removed file to the next one.
+/// The identity of a file. The time is part of it because a file system may give the number of
+/// a removed file to the next one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
@@ -41,7 +42,7 @@ impl From<&Metadata> for Identity {
     }
 }
 
-/// A socket's file, removed when dropped if it is ours and still the one that we made.
+/// A socket's file, removed when dropped if it is ours and still the same.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
@@ -60,12 +61,12 @@ impl SocketFile {
         Self { path: path.to_owned(), identity, ours: false }
     }
 
-    /// Which file it was when the socket was bound.
+    /// Returns the identity of the file when the socket was bound.
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }
 
-    /// From now on it is, or is not, ours to remove.
+    /// Sets whether the file is ours to remove.
     pub(crate) fn set_ours(&mut self, ours: bool) {
         self.ours = ours;
     }
@@ -83,25 +84,25 @@ impl Drop for SocketFile {
                     warn!(target: TARGET, "cannot remove {:?}: {error}", self.path);
                 }
             }
-            Ok(_) => debug!(target: TARGET, "{:?} is somebody else's by now", self.path),
+            Ok(_) => debug!(target: TARGET, "{:?} belongs to another process by now", self.path),
             Err(error) => debug!(target: TARGET, "{:?} is gone: {error}", self.path),
         }
         drop(lock);
     }
 }
 
-/// What is there before we come.
+/// What exists at the path before the socket is bound.
 enum Found {
     Nothing,
-    /// A socket that nobody listens on any more.
+    /// A socket that no process listens on any more.
     Stale(Identity),
 }
 
-/// Listens on a path. What a dead process left there is replaced; everything else is in the way.
+/// Listens on a path. A socket that an ended process left there is replaced.
 ///
 /// # Errors
 ///
-/// When somebody answers there, something other than a socket is there, or the path cannot be
+/// If a process listens there, something other than a socket exists there, or the path cannot be
 /// used.
 pub(crate) fn listen(
     path: &Path,
@@ -117,7 +118,7 @@ pub(crate) fn listen(
         Failure::unable(format!("cannot listen on unix:{path:?}: {error}{advice}"))
     };
     let lock = lock(path);
-    if let Found::Stale(identity) = look(path)? {
+    if let Found::Stale(identity) = find(path)? {
         clear(path, identity).map_err(fail)?;
     }
     let address = SockAddr::unix(path).map_err(fail)?;
@@ -133,15 +134,15 @@ pub(crate) fn listen(
     Ok((socket.into(), file))
 }
 
-/// What a socket of somebody else's making listens on, as the port file shows it.
+/// Returns the name of a socket that was passed in, as the port file shows it.
 #[cfg(feature = "systemd")]
 pub(crate) fn name(listener: &UnixListener) -> String {
     let path = listener.local_addr().ok().and_then(|bound| Some(bound.as_pathname()?.to_owned()));
     path.map_or_else(|| "unix:".to_owned(), |path| format!("unix:{}", path.display()))
 }
 
-/// Finds out whether somebody answers: to be refused is the mark of a dead one's file.
-fn look(path: &Path) -> Result<Found, Failure> {
+/// Returns what exists there. A refused connection means that no process listens any more.
+fn find(path: &Path) -> Result<Found, Failure> {
     let refuse =
         |why: String| Err(Failure::unable(format!("cannot listen on unix:{path:?}: {why}")));
     let found = match fs::symlink_metadata(path) {
@@ -178,8 +179,8 @@ fn connect(path: &Path) -> io::Result<()> {
     socket.connect(&SockAddr::unix(path)?)
 }
 
-/// Takes a stale file out of the way by a rename, so that it is known what was taken: if somebody
-/// has put another one there meanwhile it goes back.
+/// Removes a stale file, after a rename that makes sure which file it is: if another process has
+/// put a new one there meanwhile, that one is put back.
 fn clear(path: &Path, stale: Identity) -> io::Result<()> {
     let aside = aside(path)?;
     fs::rename(path, &aside)?;
@@ -199,8 +200,8 @@ fn aside(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// A lock on the directory, which keeps instances that start or end at the same time apart.
-/// Without one, on a file system that has none, the rest still holds.
+/// Locks the directory, for instances that start or end at the same time. `None` on a file system
+/// without locks, where the other checks still hold.
 fn lock(path: &Path) -> Option<File> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

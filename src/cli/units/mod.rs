@@ -12,7 +12,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Why a value was refused: the predicate of a sentence whose subject is the value.
+/// Why a value is invalid: the predicate of a sentence whose subject is the value.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct UnitError(String);
 
@@ -24,7 +24,7 @@ impl fmt::Display for UnitError {
 
 impl std::error::Error for UnitError {}
 
-/// A limit in time that may be absent.
+/// A time limit that may be absent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Timeout {
     /// Ends after this long.
@@ -34,7 +34,7 @@ pub(crate) enum Timeout {
 }
 
 impl Timeout {
-    /// The limit, `None` for never.
+    /// Returns the limit, `None` for never.
     pub(crate) fn limit(self) -> Option<Duration> {
         match self {
             Self::After(limit) => Some(limit),
@@ -235,7 +235,7 @@ pub(crate) fn format_size(bytes: u64) -> String {
     found.unwrap_or_else(|| format!("{bytes}B"))
 }
 
-/// `whole.fraction`, where the fraction has `digits` digits of which trailing zeros are dropped.
+/// Returns `whole.fraction` with `digits` digits in the fraction, trailing zeros dropped.
 fn decimal(whole: impl fmt::Display, fraction: u32, digits: usize) -> String {
     if fraction == 0 {
         return whole.to_string();
@@ -243,7 +243,7 @@ fn decimal(whole: impl fmt::Display, fraction: u32, digits: usize) -> String {
     format!("{whole}.{fraction:0digits$}").trim_end_matches('0').to_owned()
 }
 
-/// Splits the first number and its unit off; what follows the unit is the rest.
+/// Splits `text` into its first number, the unit of that, and what follows.
 fn split_term(text: &str) -> Option<(&str, &str, &str)> {
     let end_of_number = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, rest) = text.split_at_checked(end_of_number)?;
@@ -257,7 +257,8 @@ fn split_term(text: &str) -> Option<(&str, &str, &str)> {
     well_formed.then_some((number, unit, rest))
 }
 
-/// `number` times `scale`: `None` if it overflows, `Some(None)` if it is no whole number.
+/// Returns `number` times `scale`: `None` if it overflows, `Some(None)` if it is not a whole
+/// number.
 fn scaled(number: &str, scale: u128) -> Option<Option<u128>> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     let fraction = fraction.trim_end_matches('0');
@@ -277,7 +278,7 @@ fn scaled(number: &str, scale: u128) -> Option<Option<u128>> {
     Some(Some(whole.checked_add(product.checked_div(divisor)?)?))
 }
 
-/// One number with one unit and nothing behind it.
+/// Returns the value of one number with one unit and nothing after it.
 fn whole(
     number: &str,
     scale: u128,
@@ -300,7 +301,7 @@ fn unknown_duration_unit(text: &str, number: &str, unit: &str) -> UnitError {
     refuse("has an unknown unit (us, ms, s, m or h)")
 }
 
-/// The refusal of a value that no machine integer holds.
+/// Returns the error of a value that no machine integer holds.
 pub(crate) fn too_large() -> UnitError {
     refuse("is too large")
 }

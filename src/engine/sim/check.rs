@@ -177,7 +177,7 @@ impl Host {
         }
         self.network.lock().dropping = true;
         self.driver = None;
-        self.note_end(report.as_ref().map(Report::grade));
+        self.note_end(report.as_ref().and_then(Report::grade));
         let mut network = self.network.lock();
         for line in network.lines.iter_mut().filter(|line| line.peer.script.gulp > 0) {
             line.peer.script.gulp = u64::MAX;
@@ -217,10 +217,11 @@ impl Host {
         hold(report.unconfirmed == unproved as u64, || {
             format!("{} unconfirmed, in truth {unproved}", report.unconfirmed)
         })?;
+        let grade = report.grade().ok_or("no grade after the end")?;
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| line.is_open) {
-            let wrong = untrue(line, report.grade());
+            let wrong = untrue(line, grade);
             hold(wrong.is_none(), || {
-                format!("line {at}: {}, {}\n{line:#?}", wrong.unwrap_or_default(), report.grade())
+                format!("line {at}: {}, {}\n{line:#?}", wrong.unwrap_or_default(), grade)
             })?;
         }
         Ok(())

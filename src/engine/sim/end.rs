@@ -3,6 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::Shared;
+use crate::engine::status::{Locality, Status, Transport};
 use crate::engine::stream::Stream;
 
 #[derive(Debug)]
@@ -83,8 +84,25 @@ impl Stream for End {
         self.network.lock().lines[self.at].duplex.reset_asked = true;
     }
 
-    fn unacknowledged(&mut self) -> Option<u64> {
-        Some(self.network.lock().lines[self.at].duplex.unacknowledged())
+    type Kernel = ();
+
+    fn locality(&self) -> Locality {
+        Locality::Host
+    }
+
+    fn status(&mut self, (): &mut ()) -> Status {
+        let unacknowledged = self.network.lock().lines[self.at].duplex.unacknowledged() as u32;
+        Status::Alive(Transport { unacknowledged, ..Transport::default() })
+    }
+
+    fn quick_ack(&mut self) {}
+
+    fn receive_buffer(&self) -> usize {
+        64 << 10
+    }
+
+    fn send_buffer(&self) -> usize {
+        64 << 10
     }
 }
 

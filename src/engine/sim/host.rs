@@ -13,7 +13,7 @@ use super::random::Random;
 use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
-use crate::handle::ShutdownHandle;
+use crate::handle::{HostWaker, ShutdownHandle};
 use crate::intake::Intake;
 use crate::token::{Readiness, TokenRange};
 
@@ -67,7 +67,7 @@ impl Host {
         }
         driver.register(&network, plan.tokens, plan.capacity).unwrap();
         Self {
-            handle: ShutdownHandle::new(driver.requests.clone(), None),
+            handle: ShutdownHandle::new(driver.requests.clone(), HostWaker::none()),
             driver: Some(driver),
             network,
             random,
@@ -262,19 +262,19 @@ impl Host {
                 Act::Shutdown => driver.shut_down(Cause::Requested, &self.network, now),
                 Act::Force => driver.force(Cause::Requested, &self.network, now),
                 Act::AskShutdown => {
-                    self.handle.shutdown();
+                    self.handle.begin_shutdown();
                     self.asked = self.asked.max(Phase::LameDuck);
                 }
                 Act::AskForce => {
-                    self.handle.force();
+                    self.handle.force_shutdown();
                     self.asked = Phase::Forcing;
                 }
                 Act::Disown => {
-                    driver.acceptor.disown();
+                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.set_owned(at, false));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);
                 }
                 Act::Own => {
-                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.own(at));
+                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.set_owned(at, true));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = true);
                 }
                 Act::Leave => {
@@ -290,8 +290,8 @@ impl Host {
                     }
                 }
                 Act::Return => {
-                    let tokens =
-                        TokenRange::new(self.random.below(1000) as usize, self.plan.tokens.len());
+                    let first = self.random.below(1000) as usize;
+                    let tokens = TokenRange::new(first..first + self.plan.tokens.len());
                     self.network.lock().tokens = tokens;
                     self.plan.tokens = tokens;
                     driver.register(&self.network, tokens, self.plan.capacity).unwrap();

@@ -120,10 +120,11 @@ impl Plan {
             })
             .collect();
         let rude = random.percent(50);
+        let first = random.below(1000) as usize;
         Self {
             config,
             capacity: capacity as usize,
-            tokens: TokenRange::new(random.below(1000) as usize, doors.len() + capacity as usize),
+            tokens: TokenRange::new(first..first + doors.len() + capacity as usize),
             doors,
             scarcity,
             clients,

@@ -139,7 +139,8 @@ impl Pair {
 
     #[track_caller]
     fn close(mut self, reason: CloseReason) {
-        let closing = self.connection.close(reason, true, &mut self.bytes, &mut self.pipes);
+        let closing =
+            self.connection.close(reason, true, &mut self.bytes, &mut self.pipes, &mut ());
         let (bytes, reset) = self.model.close(reason);
         let actor = self.connection.stream_mut();
         assert_eq!((closing.bytes, self.bytes), (bytes, bytes), "{reason}");

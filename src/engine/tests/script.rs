@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 
+use crate::engine::status::{Locality, Status};
 use crate::engine::stream::Stream;
 
 thread_local! {
@@ -155,7 +156,23 @@ impl<const PIPES: bool> Stream for Actor<PIPES> {
         self.is_reset = true;
     }
 
-    fn unacknowledged(&mut self) -> Option<u64> {
-        None
+    type Kernel = ();
+
+    fn locality(&self) -> Locality {
+        Locality::Host
+    }
+
+    fn status(&mut self, (): &mut ()) -> Status {
+        Status::Unknown
+    }
+
+    fn quick_ack(&mut self) {}
+
+    fn receive_buffer(&self) -> usize {
+        64 << 10
+    }
+
+    fn send_buffer(&self) -> usize {
+        64 << 10
     }
 }

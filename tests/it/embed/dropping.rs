@@ -14,9 +14,9 @@ use super::support::{descriptors, is_alone};
 /// a rest that its peer does not take, half closed, and one more in the accept queue.
 fn busy_host() -> (Host, ShutdownHandle, Vec<Client>) {
     let mut host = Host::new(16);
-    host.add(server(quick().send_buffer(4096)), TokenRange::new(10, 30));
+    host.add(server(quick().send_buffer(4096)), TokenRange::new(10..40));
     let waker = Arc::new(Waker::new(host.poll.registry(), Token(0)).unwrap());
-    let handle = host.guest().shutdown_handle(Some(waker));
+    let handle = host.guest().shutdown_handle(waker);
     let mut clients: Vec<_> = (0..5).map(|_| host.connect()).collect();
     host.until_open(5);
     host.echo(&mut clients[1], b"then idle");
@@ -68,7 +68,7 @@ fn a_loop_leaves_no_descriptor_wherever_it_is_dropped() {
     let before = descriptors();
     for turns in [0, 1, 3, 10] {
         let mut event_loop = EventLoop::new(server(quick())).unwrap();
-        let address = event_loop.server().local_addr();
+        let address = event_loop.server().local_addr().unwrap();
         let mut clients: Vec<_> = (0..20).map(|_| Client::connect(address)).collect();
         for turn in 0..turns {
             clients.iter_mut().for_each(|client| client.send(b"x"));
@@ -83,7 +83,7 @@ fn a_loop_leaves_no_descriptor_wherever_it_is_dropped() {
     }
     drop(server(quick()));
     let mut event_loop = EventLoop::new(server(quick())).unwrap();
-    event_loop.shutdown_handle().shutdown();
+    event_loop.shutdown_handle().begin_shutdown();
     event_loop.run();
     drop(event_loop);
     assert_eq!(descriptors(), before);

@@ -6,7 +6,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use netgrace::{CloseReason, Closed, Config, Observer, Phase, ShutdownHandle, TokenRange};
+use netgrace::{
+    CloseReason, Closed, Config, HostWaker, Observer, Phase, ShutdownHandle, TokenRange,
+};
 
 use super::support::{Host, quick, server};
 
@@ -92,22 +94,22 @@ struct Eager(ShutdownHandle);
 
 impl Observer for Eager {
     fn on_open(&mut self, _: u64, _: Option<SocketAddr>) {
-        self.0.shutdown();
+        self.0.begin_shutdown();
     }
 
     fn on_close(&mut self, _: Closed) {
-        self.0.clone().shutdown();
+        self.0.clone().begin_shutdown();
     }
 
     fn on_phase(&mut self, _: Phase) {
-        self.0.shutdown();
+        self.0.begin_shutdown();
     }
 }
 
 #[test]
 fn a_callback_may_ask_for_the_stop() {
     let mut host = Host::of(quick());
-    let handle = host.guest().shutdown_handle(None);
+    let handle = host.guest().shutdown_handle(HostWaker::none());
     host.guest().observe(Eager(handle));
     let mut clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
     clients.iter_mut().for_each(|client| client.send(b"served all the same"));
@@ -147,7 +149,7 @@ impl Observer for Bomb {
 #[test]
 fn a_panic_of_a_callback_reaches_the_host_and_the_server_can_be_dropped() {
     let mut host = Host::new(8);
-    host.add(server(quick()), TokenRange::new(0, 9));
+    host.add(server(quick()), TokenRange::new(0..9));
     host.guest().observe(Bomb);
     let _client = host.connect();
     let mut guest = host.guests.remove(0);
@@ -157,7 +159,7 @@ fn a_panic_of_a_callback_reaches_the_host_and_the_server_can_be_dropped() {
         loop {
             poll.poll(events, Some(Duration::from_millis(50))).unwrap();
             for event in events.iter() {
-                guest.handle_event(poll.registry(), event, Instant::now());
+                guest.handle_event(event, Instant::now());
             }
             guest.end_turn(poll.registry(), Instant::now());
         }

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};
-use netgrace::{Config, ErrorKind, Phase, Readiness, TokenRange};
+use netgrace::{Config, ErrorKind, HostWaker, Ownership, Phase, Readiness, TokenRange};
 
 use super::support::{Client, Host, loopback, quick, server};
 
-const RANGE: TokenRange = TokenRange::new(100, 1000);
+const RANGE: TokenRange = TokenRange::new(100..1100);
 
 #[test]
 fn a_second_registration_is_refused_and_changes_nothing() {
@@ -17,7 +17,7 @@ fn a_second_registration_is_refused_and_changes_nothing() {
     let other = Poll::new().unwrap();
     let registry = host.poll.registry().try_clone().unwrap();
     for registry in [&registry, other.registry()] {
-        let error = host.guest().register(registry, TokenRange::new(5000, 10)).unwrap_err();
+        let error = host.guest().register(registry, TokenRange::new(5000..5010)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Register, "{error}");
     }
     assert_eq!(host.guest().tokens(), Some(RANGE));
@@ -30,7 +30,10 @@ fn listeners_are_given_before_the_registration() {
     let mut host = Host::of(Config::new());
     assert_eq!(host.guest().listen(loopback()).unwrap_err().kind(), ErrorKind::Register);
     let listener = std::net::TcpListener::bind(loopback()).unwrap();
-    assert_eq!(host.guest().adopt(listener).unwrap_err().kind(), ErrorKind::Register);
+    assert_eq!(
+        host.guest().adopt(listener, Ownership::Shared).unwrap_err().kind(),
+        ErrorKind::Register
+    );
 }
 
 #[test]
@@ -84,13 +87,13 @@ fn open_connections_move_to_another_poll_and_lose_nothing() {
     server.deregister(&registry).unwrap();
     assert_eq!(server.tokens(), None);
     assert!(!server.handle_ready(Token(101), Readiness::ALL, Instant::now()));
-    let mut waiting = Client::connect(server.local_addr());
+    let mut waiting = Client::connect(server.local_addr().unwrap());
     waiting.send(b"in the queue");
     server.end_turn(&registry, Instant::now());
     assert_eq!((server.stats().open, server.next_deadline()), (1, None));
 
     let mut second = Host::new(16);
-    second.add(server, TokenRange::new(0, 3));
+    second.add(server, TokenRange::new(0..3));
     second.receive(&mut early, &[block, b"and more".to_vec()].concat());
     second.receive(&mut waiting, b"in the queue");
     drop(host);
@@ -110,7 +113,7 @@ fn a_smaller_range_after_a_larger_one_leaves_no_slot_beyond_it() {
     host.until_open(1);
     let registry = host.poll.registry().try_clone().unwrap();
     host.guest().deregister(&registry).unwrap();
-    host.guest().register(&registry, TokenRange::new(50, 3)).unwrap();
+    host.guest().register(&registry, TokenRange::new(50..53)).unwrap();
     let mut second = host.connect();
     host.echo(&mut second, b"2");
     host.echo(&mut first, b"3");
@@ -124,9 +127,9 @@ fn a_range_too_small_for_the_open_connections_is_refused() {
     host.until_open(2);
     let registry = host.poll.registry().try_clone().unwrap();
     host.guest().deregister(&registry).unwrap();
-    let error = host.guest().register(&registry, TokenRange::new(0, 2)).unwrap_err();
+    let error = host.guest().register(&registry, TokenRange::new(0..2)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TokenRange, "{error}");
-    host.guest().register(&registry, TokenRange::new(0, 3)).unwrap();
+    host.guest().register(&registry, TokenRange::new(0..3)).unwrap();
     clients.iter_mut().for_each(|client| host.echo(client, b"both are there"));
 }
 
@@ -138,14 +141,14 @@ fn a_registration_that_fails_half_way_is_taken_back() {
     let taken = std::net::TcpListener::bind(loopback()).unwrap();
     let raw = taken.as_raw_fd();
     host.poll.registry().register(&mut SourceFd(&raw), Token(77), Interest::READABLE).unwrap();
-    guest.adopt(own).unwrap();
-    guest.adopt(taken).unwrap();
-    let error = guest.register(host.poll.registry(), TokenRange::new(0, 20)).unwrap_err();
+    guest.adopt(own, Ownership::Shared).unwrap();
+    guest.adopt(taken, Ownership::Shared).unwrap();
+    let error = guest.register(host.poll.registry(), TokenRange::new(0..20)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Register, "{error}");
     assert_eq!(guest.tokens(), None);
     assert!(!guest.handle_ready(Token(0), Readiness::ALL, Instant::now()));
-    host.add(guest, TokenRange::new(0, 20));
-    for address in host.guest().local_addrs() {
+    host.add(guest, TokenRange::new(0..20));
+    for address in host.guest().local_addrs().to_vec() {
         let mut client = Client::connect(address);
         host.echo(&mut client, b"each listener");
     }
@@ -165,7 +168,7 @@ fn a_stop_between_two_registrations_waits_for_the_second() {
     host.turn(Duration::from_millis(100));
     assert_eq!(host.guest().phase(), Phase::Draining);
     assert!(host.guest().next_deadline().is_some_and(|deadline| deadline > Instant::now()));
-    host.guest().register(&registry, TokenRange::new(3, 4)).unwrap();
+    host.guest().register(&registry, TokenRange::new(3..7)).unwrap();
     host.end_turn();
     host.receive(&mut client, b"meanwhile");
     host.receive(&mut waiting, b"from the queue");
@@ -179,9 +182,9 @@ fn a_stop_between_two_registrations_waits_for_the_second() {
 fn a_stop_of_a_server_that_is_never_registered_ends_with_its_budget() {
     let poll = Poll::new().unwrap();
     let mut server = server(Config::new().shutdown_timeout(Duration::from_secs(3600)));
-    let _waiting = Client::connect(server.local_addr());
+    let _waiting = Client::connect(server.local_addr().unwrap());
     let start = Instant::now();
-    server.shutdown_handle(None).shutdown();
+    server.shutdown_handle(HostWaker::none()).begin_shutdown();
     server.end_turn(poll.registry(), start);
     assert_eq!(server.phase(), Phase::Draining);
     let end = server.next_deadline();
@@ -194,11 +197,11 @@ fn a_stop_of_a_server_that_is_never_registered_ends_with_its_budget() {
 #[test]
 fn a_stop_asked_for_before_the_registration_serves_who_is_waiting() {
     let guest = server(quick());
-    guest.shutdown_handle(None).shutdown();
-    let mut client = Client::connect(guest.local_addr());
+    guest.shutdown_handle(HostWaker::none()).begin_shutdown();
+    let mut client = Client::connect(guest.local_addr().unwrap());
     client.send(b"early bird");
     let mut host = Host::new(16);
-    host.add(guest, TokenRange::new(0, 9));
+    host.add(guest, TokenRange::new(0..9));
     host.receive(&mut client, b"early bird");
     let report = host.finish(&mut [&mut client]);
     assert_eq!((report.connections.swept, report.connections.drained), (1, 1));
@@ -215,7 +218,7 @@ fn a_server_moves_in_the_middle_of_its_stop() {
     let mut server = host.guests.remove(0);
     server.deregister(&registry).unwrap();
     let mut second = Host::new(16);
-    second.add(server, TokenRange::new(70, 5));
+    second.add(server, TokenRange::new(70..75));
     second.echo(&mut client, b"elsewhere");
     let report = second.finish(&mut [&mut client]);
     assert_eq!((report.connections.drained, report.bytes.late), (1, 0));
@@ -224,7 +227,7 @@ fn a_server_moves_in_the_middle_of_its_stop() {
 #[test]
 fn a_server_without_listeners_stops_at_once() {
     let mut host = Host::new(16);
-    host.add(netgrace::Server::unbound(Config::new()).unwrap(), TokenRange::new(0, 1));
-    assert_eq!(host.guest().local_addr().port(), 0);
+    host.add(netgrace::Server::new(Config::new()).unwrap(), TokenRange::new(0..1));
+    assert_eq!(host.guest().local_addr(), None);
     assert_eq!(host.stop(&mut []).connections.accepted, 0);
 }

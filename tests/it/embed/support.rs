@@ -48,7 +48,7 @@ impl Host {
     /// A host with one guest on tokens 100 to 1099.
     pub fn of(config: Config) -> Self {
         let mut host = Self::new(64);
-        host.add(server(config), TokenRange::new(100, 1000));
+        host.add(server(config), TokenRange::new(100..1100));
         host
     }
 
@@ -63,7 +63,7 @@ impl Host {
     }
 
     pub fn connect(&self) -> Client {
-        Client::connect(self.guests[0].local_addr())
+        Client::connect(self.guests[0].local_addr().unwrap())
     }
 
     /// Waits for events, no longer than `timeout` or than a guest has nothing to do.
@@ -77,10 +77,10 @@ impl Host {
 
     /// Tells the guests of the batch.
     pub fn dispatch(&mut self) {
-        let (registry, now) = (self.poll.registry(), Instant::now());
+        let now = Instant::now();
         for event in &self.events {
             let mut guests = self.guests.iter_mut();
-            if !guests.any(|guest| guest.handle_event(registry, event, now)) {
+            if !guests.any(|guest| guest.handle_event(event, now)) {
                 self.foreign.push(event.token());
             }
         }

@@ -37,9 +37,10 @@ fn a_host_keeps_its_own_sources_waker_and_servers_apart() {
         registry.register(&mut listener, Token(token), Interest::READABLE).unwrap();
         listener
     });
-    host.add(server(Config::new()), TokenRange::new(100, 100));
-    host.add(server(Config::new()), TokenRange::new(201, 100));
-    let mut clients = [0, 1].map(|guest: usize| Client::connect(host.guests[guest].local_addr()));
+    host.add(server(Config::new()), TokenRange::new(100..200));
+    host.add(server(Config::new()), TokenRange::new(201..301));
+    let mut clients =
+        [0, 1].map(|guest: usize| Client::connect(host.guests[guest].local_addr().unwrap()));
     for (number, client) in clients.iter_mut().enumerate() {
         host.echo(client, format!("hello {number}").as_bytes());
     }
@@ -61,7 +62,7 @@ fn a_host_keeps_its_own_sources_waker_and_servers_apart() {
 #[test]
 fn the_last_token_there_is_can_be_used() {
     let mut host = Host::new(16);
-    host.add(server(quick()), TokenRange::new(usize::MAX - 1, 2));
+    host.add(server(quick()), TokenRange::new(usize::MAX - 2..usize::MAX));
     let mut client = host.connect();
     host.echo(&mut client, b"at the edge");
     assert_eq!(host.stop(&mut [&mut client]).connections.drained, 1);
@@ -75,21 +76,21 @@ fn a_range_that_does_not_fit_is_a_clear_error() {
         let error = server.register(host.poll.registry(), tokens).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TokenRange, "{error}");
         assert_eq!(server.tokens(), None);
-        server.register(host.poll.registry(), TokenRange::new(0, 101)).unwrap();
+        server.register(host.poll.registry(), TokenRange::new(0..101)).unwrap();
         error.to_string()
     };
-    let text = refused(Config::new().max_connections(100), TokenRange::new(7, 100));
+    let text = refused(Config::new().max_connections(100), TokenRange::new(7..107));
     assert!(text.contains("max_connections") && text.contains("100") && text.contains("99"));
-    refused(Config::new(), TokenRange::new(7, 0));
-    refused(Config::new(), TokenRange::new(7, 1));
-    let text = refused(Config::new(), TokenRange::new(usize::MAX, 2));
+    refused(Config::new(), TokenRange::new(7..7));
+    refused(Config::new(), TokenRange::new(7..8));
+    let text = refused(Config::new(), TokenRange::new(usize::MAX..usize::MAX));
     assert!(text.contains(&usize::MAX.to_string()), "{text}");
 }
 
 #[test]
 fn a_full_range_parks_clients_and_forgets_none() {
     let mut host = Host::new(16);
-    host.add(server(quick()), TokenRange::new(10, 3));
+    host.add(server(quick()), TokenRange::new(10..13));
     let mut clients: Vec<_> = (0..6).map(|_| host.connect()).collect();
     for (number, client) in (0..).zip(&mut clients) {
         client.send(&[number; 10]);
@@ -109,7 +110,7 @@ fn a_full_range_parks_clients_and_forgets_none() {
 #[test]
 fn a_full_server_does_not_spin() {
     let mut host = Host::new(16);
-    host.add(server(Config::new()), TokenRange::new(10, 2));
+    host.add(server(Config::new()), TokenRange::new(10..12));
     let mut first = host.connect();
     host.echo(&mut first, b"in");
     let _second = host.connect();

@@ -1,0 +1,112 @@
+//! The report as JSON, schema `netgrace-report/1`.
+
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+use super::{Grade, HalfOpen, Report};
+
+/// Text as a JSON string.
+struct Quoted<T>(T);
+
+impl<T: Display> Display for Quoted<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for c in self.0.to_string().chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c < ' ' => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+/// A value, or null where it is not known.
+struct Known<T>(Option<T>);
+
+impl<T: Display> Display for Known<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(value) => value.fmt(f),
+            None => f.write_str("null"),
+        }
+    }
+}
+
+/// Nanoseconds, as far as 64 bits hold them: 584 years.
+fn nanos(duration: Duration) -> Known<u64> {
+    Known(u64::try_from(duration.as_nanos()).ok())
+}
+
+impl Display for Known<HalfOpen> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(HalfOpen { seen, completed, stale, left }) = self.0 else {
+            return f.write_str("null");
+        };
+        write!(f, r#"{{"seen":{seen},"completed":{completed},"stale":{stale},"left":{left}}}"#)
+    }
+}
+
+/// Writes the one object.
+pub(super) fn write(report: &Report, least: Grade, f: &mut impl Write) -> fmt::Result {
+    let Report { phases, connections: counts, bytes, .. } = report;
+    let grade = report.grade();
+    write!(
+        f,
+        r#"{{"schema":"netgrace-report/1","phase":{},"grade":{},"exit_code":{},"cause":{},"#,
+        Quoted(report.phase),
+        Known(grade.map(Quoted)),
+        Known(grade.map(|_| report.exit_code(least))),
+        Known(report.cause.as_ref().map(Quoted)),
+    )?;
+    write!(
+        f,
+        r#""uptime_ns":{},"stop_ns":{},"#,
+        nanos(report.uptime),
+        Known(report.stop.map(nanos)),
+    )?;
+    write!(
+        f,
+        r#""phases":{{"lame_duck_ns":{},"draining_ns":{},"forcing_ns":{}}},"#,
+        nanos(phases.lame_duck),
+        nanos(phases.draining),
+        nanos(phases.forcing),
+    )?;
+    write!(
+        f,
+        r#""open":{},"connections":{{"accepted":{},"open_at_stop":{},"swept":{},"#,
+        counts.accepted.saturating_sub(counts.closed()),
+        counts.accepted,
+        counts.open_at_stop,
+        counts.swept,
+    )?;
+    write!(
+        f,
+        r#""drained":{},"peer_closed":{},"reset_by_peer":{},"idle_timeout":{},"io_error":{},"#,
+        counts.drained,
+        counts.peer_closed,
+        counts.reset_by_peer,
+        counts.idle_timeout,
+        counts.io_error,
+    )?;
+    write!(
+        f,
+        r#""forced_clean":{},"forced_lossy":{},"unconfirmed":{},"half_open":{},"backlog_left":{}}},"#,
+        counts.forced_clean,
+        counts.forced_lossy,
+        report.unconfirmed,
+        Known(counts.half_open),
+        Known(counts.backlog_left),
+    )?;
+    write!(
+        f,
+        r#""gated":{},"bytes":{{"read":{},"written":{},"late":{},"unsent":{},"peer_aborted":{}}}}}"#,
+        Known(report.gated),
+        bytes.read,
+        bytes.written,
+        bytes.late,
+        bytes.unsent,
+        bytes.peer_aborted,
+    )
+}

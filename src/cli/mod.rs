@@ -19,6 +19,7 @@ mod filter;
 mod limits;
 mod logger;
 mod output;
+mod report;
 mod serve;
 mod signal;
 mod units;
@@ -37,6 +38,7 @@ pub(crate) fn run() -> ExitCode {
         None => serve::run(&cli.serve, &[]),
         Some(Command::Serve(serve)) => serve::run(&serve.flags, &serve.addresses),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Report(args)) => report::run(&args),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { page }) => man(page),
     };
@@ -94,6 +96,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
         None => None,
         Some(Page::Serve) => Some("serve"),
         Some(Page::Bench) => Some("bench"),
+        Some(Page::Report) => Some("report"),
     };
     let page = name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command);
     let mut roff = Vec::new();

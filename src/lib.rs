@@ -216,6 +216,7 @@ pub mod load;
 #[doc(hidden)]
 pub mod pieces;
 mod pipe;
+pub mod protocol;
 mod server;
 #[cfg(feature = "signals")]
 mod signals;

@@ -1,4 +1,5 @@
 //! A connection in memory that keeps the contract of [`Protocol`] to the letter.
+#![expect(clippy::arithmetic_side_effects, reason = "a test stops at the first overflow")]
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

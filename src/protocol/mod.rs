@@ -54,14 +54,24 @@
 //!
 //! | call | when | default |
 //! |---|---|---|
-//! | [`open`](Protocol::open) | a connection was accepted | – |
-//! | [`greet`](Protocol::greet) | right after; the first words may be the server's | says nothing |
-//! | [`input`](Protocol::input) | there is input, and the verdict is `Idle`, `Receive` or `Busy` | – |
-//! | [`resume`](Protocol::resume) | after `Continue` when there is room; at the [`deadline`](Protocol::deadline); when somebody asked for it | `Idle` |
-//! | [`end`](Protocol::end) | the peer sent its FIN, and nothing is outstanding | `Finish` |
-//! | [`drain`](Protocol::drain) | once, when a stop begins to drain | nothing |
-//! | [`farewell`](Protocol::farewell) | once, right before the server's FIN | nothing |
-//! | [`close`](Protocol::close) | the connection is over | drops the state |
+//! | [`open`] | a connection was accepted | – |
+//! | [`greet`] | right after; the first words may be the server's | says nothing |
+//! | [`input`] | there is input, and the verdict is `Idle`, `Receive` or `Busy` | – |
+//! | [`resume`] | after `Continue`; at the [`deadline`]; if it was asked for | `Idle` |
+//! | [`end`] | the peer sent its FIN, and nothing is outstanding | `Finish` |
+//! | [`drain`] | once, when a stop begins to drain | nothing |
+//! | [`farewell`] | once, right before the server's FIN | nothing |
+//! | [`close`] | the connection is over | drops the state |
+//!
+//! [`open`]: Protocol::open
+//! [`greet`]: Protocol::greet
+//! [`input`]: Protocol::input
+//! [`resume`]: Protocol::resume
+//! [`deadline`]: Protocol::deadline
+//! [`end`]: Protocol::end
+//! [`drain`]: Protocol::drain
+//! [`farewell`]: Protocol::farewell
+//! [`close`]: Protocol::close
 //!
 //! No call comes while output of the connection is pending, that is, put earlier and not yet taken
 //! by the kernel, except `close`. So a protocol never sees "would block", one that reads slowly is
@@ -104,6 +114,7 @@ pub(crate) mod loopback;
 mod next;
 mod output;
 mod scan;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;

@@ -204,8 +204,10 @@ impl<S> Session<S> {
             let before = output.checkpoint();
             let called = self.make(call, protocol, rest, &mut output.output_within(room), context);
             advance.consumed = advance.consumed.saturating_add(called.consumed);
-            if let Some(fault) = self.judge(call, &called, rest, output, before, input_limit::<P>())
-            {
+            let moved = called.consumed > 0 || output.bytes().len() > before.bytes;
+            self.is_fresh = call != Call::Input || moved;
+            let is_stuck = !moved && rest.len() >= input_limit::<P>();
+            if let Some(fault) = self.find_fault(called, moved, is_stuck) {
                 output.roll_back(before);
                 self.next = Next::Abort;
                 advance.want = Want::Fail(fault);
@@ -305,28 +307,16 @@ impl<S> Session<S> {
             Next::Idle | Next::Receive if is_over => Next::Finish,
             next => next,
         };
-        Called { consumed: input.consumed(), is_overdrawn: input.is_overdrawn() }
+        Called { call, consumed: input.consumed(), is_overdrawn: input.is_overdrawn() }
     }
 
-    /// Finds what is wrong with a call, and remembers whether it moved anything.
-    fn judge(
-        &mut self,
-        call: Call,
-        called: &Called,
-        rest: &[u8],
-        output: &OutputBuffer,
-        before: Checkpoint,
-        limit: usize,
-    ) -> Option<Fault> {
-        let moved = called.consumed > 0 || output.bytes().len() > before.bytes;
-        self.is_fresh = call != Call::Input || moved;
-        let is_full = rest.len() >= limit;
-        match (call, self.next) {
+    /// Returns what is wrong with a call. `moved`: it consumed or put something; `is_stuck`: it did
+    /// not, though there will be no more input.
+    fn find_fault(&self, called: Called, moved: bool, is_stuck: bool) -> Option<Fault> {
+        match (called.call, self.next) {
             _ if called.is_overdrawn => Some(Fault::Overdrawn),
             (Call::Resume | Call::Input, Next::Continue) if !moved => Some(Fault::EmptyContinue),
-            (Call::Input, Next::Idle | Next::Receive) if !moved && is_full => {
-                Some(Fault::InputFull)
-            }
+            (Call::Input, Next::Idle | Next::Receive) if is_stuck => Some(Fault::InputFull),
             _ => None,
         }
     }
@@ -342,9 +332,10 @@ impl<S> Session<S> {
     }
 }
 
-/// What a call did with the input.
+/// A call, and what it did with the input.
 #[derive(Clone, Copy, Debug)]
 struct Called {
+    call: Call,
     consumed: usize,
     is_overdrawn: bool,
 }

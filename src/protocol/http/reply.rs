@@ -7,24 +7,15 @@ use crate::protocol::Output;
 /// Room that a head and the framing of a piece of a body take at most.
 pub(super) const HEAD_ROOM: usize = 1 << 10;
 
-/// What bodies are made of.
-const TEXT: &[u8] = b"hello, world\n";
-/// Repetitions of it that are copied at once.
-const REPEATED: usize = 315;
-const BLOCK: [u8; TEXT.len() * REPEATED] = repeat();
+/// What bodies are made of, over and over: 13 bytes.
+const TEXT: &[u8; 13] = b"hello, world\n";
 
-const fn repeat() -> [u8; TEXT.len() * REPEATED] {
-    let mut block = [0; TEXT.len() * REPEATED];
-    let (mut rest, mut at) = (block.as_mut_slice(), 0);
-    while let Some((first, others)) = rest.split_first_mut() {
-        if let Some((byte, _)) = TEXT.split_at(at).1.split_first() {
-            *first = *byte;
-        }
-        at = (at + 1) % TEXT.len();
-        rest = others;
-    }
-    block
-}
+/// Repetitions of it, which are copied at once.
+const BLOCK: &[u8] = {
+    const SIXTEEN: [[u8; 13]; 16] = [*TEXT; 16];
+    const ALL: [[[u8; 13]; 16]; 20] = [SIXTEEN; 20];
+    ALL.as_flattened().as_flattened()
+};
 
 /// A status other than 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

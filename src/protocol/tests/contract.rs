@@ -38,8 +38,10 @@ impl Protocol for Script {
     ) -> Next {
         self.calls.push("input");
         let Some(first) = input.bytes().first().copied() else { return Next::Idle };
-        if first == b'?' {
-            return Next::Idle;
+        match first {
+            b'?' => return Next::Idle,
+            b'=' => return Next::Busy,
+            _ => {}
         }
         input.consume(if first == b'!' { 9 } else { 1 });
         assert!(output.put(&[first.to_ascii_uppercase()]));
@@ -108,10 +110,10 @@ fn input_waits_for_a_resume() {
     line.protocol.resumes = vec![(b"<r>", Next::Idle)];
     line.send(b"xwyz");
     assert_eq!((line.received.as_slice(), line.status()), (&b"XW"[..], Some(Status::Busy)));
-    line.send(b"late");
+    line.send(b"uvst");
     assert_eq!((line.held(), line.unread()), (2, 4), "what waits is not read");
     line.wake();
-    assert_eq!(line.received, b"XW<r>YZLATE"[..8].iter().chain(b"").copied().collect::<Vec<_>>());
+    assert_eq!(line.received, b"XW<r>YZUVST");
 }
 
 #[test]
@@ -217,8 +219,14 @@ fn faults_cost_the_connection() {
 #[test]
 fn a_busy_one_may_be_full() {
     let mut line = start();
-    line.send(b"b?23456789");
-    assert_eq!((line.end, line.held(), line.unread()), (Some(End::Fault(Fault::InputFull)), 0, 0));
+    line.send(b"=23456789");
+    assert_eq!((line.end, line.held(), line.unread()), (None, 8, 1));
+    let calls = line.protocol.calls.len();
+    line.send(b"more");
+    assert_eq!(line.protocol.calls.len(), calls, "nothing has changed");
+    line.wake();
+    assert_eq!(line.protocol.calls[calls..], ["resume", "input"]);
+    assert_eq!((line.end, line.held(), line.unread()), (None, 8, 5));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(super) fn answer<P: Protocol>(
 ) -> Loopback<P> {
     let mut line = Loopback::with_window(protocol, taken);
     let mut rest = input;
-    for piece in pieces.iter().copied().cycle().take_while(|_| true) {
+    for piece in pieces.iter().copied().cycle() {
         if rest.is_empty() {
             break;
         }

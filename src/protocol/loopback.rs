@@ -41,10 +41,9 @@ pub(crate) struct Account {
 }
 
 /// One connection of a protocol, its kernel and its peer.
-#[derive(Debug)]
 pub(crate) struct Loopback<P: Protocol> {
     pub(crate) protocol: P,
-    session: Option<Session<P::State>>,
+    session: Option<Session<P>>,
     output: OutputBuffer,
     held: Vec<u8>,
     pending: Option<Pending>,

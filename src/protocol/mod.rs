@@ -114,7 +114,6 @@ pub(crate) mod loopback;
 mod next;
 mod output;
 mod scan;
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 pub(crate) mod session;
 #[cfg(test)]
 mod tests;
@@ -131,6 +130,7 @@ pub use self::input::Input;
 pub use self::line::{Line, LineState};
 pub use self::next::Next;
 pub use self::output::{Output, OutputBuffer};
+pub use self::session::{Advance, Fault, Session, Status, Want};
 use crate::engine::report::CloseReason;
 
 /// What a server says to its clients: one value for a server, one [`State`](Self::State) for each
@@ -185,8 +185,8 @@ pub trait Protocol {
     ///
     /// It is called after [`Next::Continue`], when the [`deadline`](Self::deadline) has come, and
     /// for connections that [`poll_resume`](Self::poll_resume) or `Server::resume` named, at any
-    /// verdict but `Finish` and `Abort`. Several reasons at once may make one call, and a call may
-    /// have lost its reason: look at the state, not at the cause.
+    /// verdict but `Finish` and `Abort`. Who was named several times is resumed once, and the
+    /// reason may have ceased to be one: look at the state, not at the cause.
     fn resume(
         &mut self,
         state: &mut Self::State,

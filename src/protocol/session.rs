@@ -12,13 +12,14 @@ use crate::engine::report::CloseReason;
 const CALLS: u32 = 1024;
 
 /// What a protocol did that no protocol may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Fault {
     /// It consumed more than there was.
     Overdrawn,
-    /// It asked to be resumed, when it had put nothing in a `resume`.
+    /// It asked to be resumed at once, but it had put nothing, or consumed nothing, in that call.
     EmptyContinue,
-    /// It left full input as it was.
+    /// It left full input as it was, and is not busy.
     InputFull,
 }
 
@@ -26,7 +27,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Overdrawn => "the protocol consumed more input than there was",
-            Self::EmptyContinue => "the protocol asked to be resumed at once, but puts nothing",
+            Self::EmptyContinue => "the protocol asked to be resumed at once, but put nothing",
             Self::InputFull => "the protocol needs more input than may be held",
         })
     }
@@ -38,42 +39,46 @@ pub(crate) fn input_limit<P: Protocol>() -> usize {
 }
 
 /// What a batch of calls leads to, once its output is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Want {
-    /// Reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Want {
+    /// More input, or the peer's end of stream.
     Input,
-    /// Nothing but a resume helps.
+    /// Nothing but [`Session::wake`] helps.
     Resume,
-    /// Another batch: the output or the number of calls was at its bound.
+    /// Another batch: the output or the number of calls had reached its bound.
     More,
-    /// The last words, and our FIN.
+    /// The last words ([`Session::farewell`]), and our FIN.
     Finish,
     /// A reset.
     Abort,
-    /// A reset, and a line in the log.
+    /// A reset, because of a fault.
     Fail(Fault),
 }
 
 /// The result of a batch of calls.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Advance {
+#[non_exhaustive]
+pub struct Advance {
     /// Bytes of the input that were consumed.
-    pub(crate) consumed: usize,
+    pub consumed: usize,
     /// Requests that were taken.
-    pub(crate) requests: u64,
-    pub(crate) want: Want,
+    pub requests: u64,
+    /// What is needed next.
+    pub want: Want,
 }
 
 /// Whether a connection can be ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Status {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Status {
     /// No request is outstanding.
     Idle,
     /// A request is being received, of which nothing was consumed.
     Held,
     /// A request is being received, of which a part was consumed and perhaps answered.
     Receiving,
-    /// A request is outstanding, or a call.
+    /// A request is outstanding, or a call can be made.
     Busy,
 }
 
@@ -90,16 +95,38 @@ enum PeerEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Greet,
+    /// A resume because of the verdict. Somebody's who asked for one comes after it.
+    Continue,
     Resume,
     Drain,
     Input,
     End,
 }
 
-/// One connection of a protocol.
-#[derive(Debug)]
-pub(crate) struct Session<S> {
-    state: S,
+/// One connection of a protocol, without its I/O: it makes the calls in the order that is promised.
+///
+/// The server has one for each connection. It is public for protocols that wrap another one, which
+/// have one in their state, and for trying a protocol without a server: give it all input that is
+/// not consumed, write what is in the buffer, then do what the result [wants](Want). While
+/// output of an earlier batch is not written [`advance`](Self::advance) is not to be called.
+///
+/// ```
+/// use netgrace::Phase;
+/// use netgrace::protocol::{ConnectionId, Context, Line, OutputBuffer, Session, Want};
+/// use std::time::Instant;
+///
+/// let mut protocol = Line::new();
+/// let mut output = OutputBuffer::new(64 << 10);
+/// let context = Context::new(ConnectionId::new(0, 1), Phase::Running, Instant::now());
+/// let mut session = Session::new(&mut protocol, None, context);
+///
+/// session.on_input();
+/// let advance = session.advance(&mut protocol, b"one\ntw", &mut output, 64 << 10, context);
+/// assert_eq!((output.bytes(), advance.consumed), (&b"one\n"[..], 4));
+/// assert_eq!((advance.requests, advance.want), (1, Want::Input)); // to be held: "tw"
+/// ```
+pub struct Session<P: Protocol> {
+    state: P::State,
     /// Requests begun whose answers did not end.
     outstanding: u32,
     next: Next,
@@ -112,12 +139,9 @@ pub(crate) struct Session<S> {
     said_farewell: bool,
 }
 
-impl<S> Session<S> {
-    pub(crate) fn new<P: Protocol<State = S>>(
-        protocol: &mut P,
-        peer: Option<SocketAddr>,
-        context: Context,
-    ) -> Self {
+impl<P: Protocol> Session<P> {
+    /// Opens a connection. The greeting is said by the first [`advance`](Self::advance).
+    pub fn new(protocol: &mut P, peer: Option<SocketAddr>, context: Context) -> Self {
         Self {
             state: protocol.open(peer, context),
             outstanding: 0,
@@ -132,43 +156,52 @@ impl<S> Session<S> {
     }
 
     /// Input was added to what is held.
-    pub(crate) fn on_input(&mut self) {
+    pub fn on_input(&mut self) {
         self.is_fresh = true;
     }
 
     /// The peer's end of stream was read.
-    pub(crate) fn on_peer_end(&mut self) {
+    pub fn on_peer_end(&mut self) {
         if self.peer_end == PeerEnd::Open {
             self.peer_end = PeerEnd::Read;
         }
     }
 
     /// Somebody asked for a `resume`, or its time has come.
-    pub(crate) fn wake(&mut self) {
+    pub fn wake(&mut self) {
         self.is_woken = true;
     }
 
-    /// The stop has begun to drain. To be said once.
-    pub(crate) fn on_drain(&mut self) {
+    /// The stop has begun to drain. To be called once.
+    pub fn on_drain(&mut self) {
         self.is_drain_due = true;
     }
 
-    pub(crate) fn deadline<P: Protocol<State = S>>(&self, protocol: &P) -> Option<Instant> {
+    /// Returns when [`wake`](Self::wake) is to be called.
+    pub fn deadline(&self, protocol: &P) -> Option<Instant> {
         if self.is_over() { None } else { protocol.deadline(&self.state) }
     }
 
+    /// Returns the verdict of the last call.
+    pub fn verdict(&self) -> Next {
+        self.next
+    }
+
     /// Whether the protocol has ended the conversation.
-    pub(crate) fn is_over(&self) -> bool {
+    #[must_use]
+    pub fn is_over(&self) -> bool {
         matches!(self.next, Next::Finish | Next::Abort)
     }
 
-    /// Requests that are outstanding, by the protocol's own count.
-    pub(crate) fn outstanding(&self) -> u32 {
+    /// Returns how many requests are outstanding, by the protocol's own count.
+    #[must_use]
+    pub fn outstanding(&self) -> u32 {
         self.outstanding
     }
 
-    /// Whether the connection may be ended; `held` is the input that is left over.
-    pub(crate) fn status(&self, held: usize) -> Status {
+    /// Returns whether the connection may be ended; `held` is the input that is left over.
+    #[must_use]
+    pub fn status(&self, held: usize) -> Status {
         let has_call = self.is_new || self.is_woken || self.is_drain_due;
         let unseen = held > 0 && self.is_fresh;
         match self.next {
@@ -183,7 +216,7 @@ impl<S> Session<S> {
 
     /// Makes the calls that can be made, in a batch: until one needs I/O first. `input` is all that
     /// is held, `room` the bytes that `output` may hold in all: at least [`Output::MIN_ROOM`].
-    pub(crate) fn advance<P: Protocol<State = S>>(
+    pub fn advance(
         &mut self,
         protocol: &mut P,
         input: &[u8],
@@ -223,7 +256,7 @@ impl<S> Session<S> {
     }
 
     /// Says the last words before our FIN, the first time.
-    pub(crate) fn farewell<P: Protocol<State = S>>(
+    pub fn farewell(
         &mut self,
         protocol: &mut P,
         output: &mut OutputBuffer,
@@ -237,21 +270,16 @@ impl<S> Session<S> {
     }
 
     /// Gives the state back at the end of the connection.
-    pub(crate) fn close<P: Protocol<State = S>>(
-        self,
-        protocol: &mut P,
-        connection: ConnectionId,
-        reason: CloseReason,
-    ) {
+    pub fn close(self, protocol: &mut P, connection: ConnectionId, reason: CloseReason) {
         protocol.close(self.state, connection, reason);
     }
 
-    /// The call that is to be made next, if one can be made without I/O.
+    /// Returns the call that is to be made next, if one can be made without I/O.
     fn pick(&self, input: &[u8]) -> Option<Call> {
         match self.next {
             Next::Finish | Next::Abort => None,
             _ if self.is_new => Some(Call::Greet),
-            Next::Continue => Some(Call::Resume),
+            Next::Continue => Some(Call::Continue),
             _ if self.is_woken => Some(Call::Resume),
             _ if self.is_drain_due => Some(Call::Drain),
             Next::Wait => None,
@@ -262,7 +290,7 @@ impl<S> Session<S> {
         }
     }
 
-    /// What is needed when there is no call to be made.
+    /// Returns what is needed when there is no call to be made.
     fn want(&self) -> Want {
         match self.next {
             Next::Finish => Want::Finish,
@@ -273,7 +301,7 @@ impl<S> Session<S> {
         }
     }
 
-    fn make<P: Protocol<State = S>>(
+    fn make(
         &mut self,
         call: Call,
         protocol: &mut P,
@@ -288,6 +316,7 @@ impl<S> Session<S> {
                 self.is_new = false;
                 protocol.greet(state, output, context)
             }
+            Call::Continue => protocol.resume(state, output, context),
             Call::Resume => {
                 self.is_woken = false;
                 protocol.resume(state, output, context)
@@ -315,7 +344,9 @@ impl<S> Session<S> {
     fn find_fault(&self, called: Called, moved: bool, is_stuck: bool) -> Option<Fault> {
         match (called.call, self.next) {
             _ if called.is_overdrawn => Some(Fault::Overdrawn),
-            (Call::Resume | Call::Input, Next::Continue) if !moved => Some(Fault::EmptyContinue),
+            (Call::Continue | Call::Resume | Call::Input, Next::Continue) if !moved => {
+                Some(Fault::EmptyContinue)
+            }
             (Call::Input, Next::Idle | Next::Receive) if is_stuck => Some(Fault::InputFull),
             _ => None,
         }
@@ -338,4 +369,13 @@ struct Called {
     call: Call,
     consumed: usize,
     is_overdrawn: bool,
+}
+
+impl<P: Protocol> fmt::Debug for Session<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("verdict", &self.next)
+            .field("outstanding", &self.outstanding)
+            .finish_non_exhaustive()
+    }
 }

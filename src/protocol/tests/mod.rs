@@ -4,3 +4,4 @@
 mod contract;
 mod simple;
 mod whim;
+mod wrap;

@@ -252,6 +252,7 @@ mod orphan;
 mod pair;
 mod pipe;
 mod pressure;
+pub mod protocol;
 mod server;
 #[cfg(feature = "signals")]
 mod signals;

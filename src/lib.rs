@@ -195,11 +195,14 @@
 //! server                 Server: the driver on a caller's registry
 //! turn event_loop        EventLoop: poll, waker, signals and server
 //! load                   the load generator; it knows nothing of the above
+//! audit                  what a stop costs the clients of any server; nor does this
 //! main.rs, cli           the program, on the public face alone
 //! ```
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
 mod acceptor;
+#[cfg(feature = "bench")]
+pub mod audit;
 mod config;
 mod diagnosis;
 mod driver;

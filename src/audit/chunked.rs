@@ -91,7 +91,7 @@ mod tests {
                 Step::Frame(count) => count,
             };
             bytes = &bytes[count..];
-            taken += count;
+            taken = usize::saturating_add(taken, count);
         }
         (body, chunked, taken)
     }

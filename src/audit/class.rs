@@ -128,6 +128,17 @@ pub(super) struct Evidence {
 }
 
 impl Evidence {
+    /// Returns what is known of a request whose connect failed like this.
+    pub(super) fn of_connect(ending: Ending) -> Self {
+        Self {
+            ending,
+            is_first: true,
+            was_begun: false,
+            is_acknowledged: false,
+            was_closed_before: false,
+        }
+    }
+
     /// Decides the class.
     pub(super) fn class(self) -> Class {
         match self.ending {

@@ -3,6 +3,7 @@
 use super::answer::Meaning;
 use super::class::Class;
 use super::class::Ending;
+use super::class::Evidence;
 use super::client::State;
 use super::client::Until;
 use super::connection::Connection;
@@ -130,10 +131,10 @@ impl Crew<'_> {
         is_new: bool,
     ) -> State {
         let now = self.clock.now();
-        let class = match obstacle {
-            Obstacle::Refused => Class::Refused,
-            Obstacle::Reset => Class::ResetUnanswered,
-            Obstacle::Unreachable => Class::Unreachable,
+        let ending = match obstacle {
+            Obstacle::Refused => Ending::Refused,
+            Obstacle::Reset => Ending::Reset,
+            Obstacle::Unreachable => Ending::Unreachable,
             Obstacle::Own => {
                 if is_counted && !is_new {
                     self.tally.withdraw(kind);
@@ -144,6 +145,7 @@ impl Crew<'_> {
         if is_counted && is_new {
             self.tally.start(kind);
         }
+        let class = Evidence::of_connect(ending).class();
         self.tally.end(kind, class, is_counted, now);
         self.after(kind, class, is_counted)
     }

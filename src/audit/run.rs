@@ -46,7 +46,7 @@ const LOOK: u64 = 1_000_000;
 /// When the plan cannot be carried out: see [`ErrorKind`].
 pub fn run(plan: &Plan, address: SocketAddr, subject: &mut dyn Subject) -> Result<Audit, Error> {
     plan.check().map_err(|why| Error::new(ErrorKind::Plan, why))?;
-    let slow_path = plan.slow_path.as_deref().unwrap_or(plan.target.path());
+    let slow_path = plan.slow_path.as_deref().unwrap_or_else(|| plan.target.path());
     let mut requests = Requests::new(&plan.target, slow_path, plan.seed);
     let expected = learn(plan, address, &mut requests, subject)?;
     let crew = Crew::new(plan, address, requests, expected).map_err(system)?;

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::audit::AuditArgs;
 use crate::cli::bench::BenchArgs;
 use crate::cli::serve_args::{ServeArgs, ServeCommand};
 
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Serve(Box<ServeCommand>),
     /// Load-test a TCP echo server: every byte checked, honest latency, shutdown audit
     Bench(Box<BenchArgs>),
+    /// Stop any HTTP, line or echo server under load: what its clients lose, and why
+    Audit(Box<AuditArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -99,4 +102,6 @@ pub(crate) enum Page {
     Serve,
     /// netgrace-bench(1)
     Bench,
+    /// netgrace-audit(1)
+    Audit,
 }

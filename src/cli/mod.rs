@@ -11,6 +11,7 @@ mod address;
 mod admin;
 mod args;
 mod atomic_file;
+mod audit;
 mod bench;
 mod failure;
 mod filter;
@@ -46,6 +47,7 @@ pub(crate) fn run() -> ExitCode {
         None => serve::run(&cli.serve, &[]),
         Some(Command::Serve(serve)) => serve::run(&serve.flags, &serve.addresses),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { page }) => man(page),
     };
@@ -103,6 +105,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
         None => None,
         Some(Page::Serve) => Some("serve"),
         Some(Page::Bench) => Some("bench"),
+        Some(Page::Audit) => Some("audit"),
     };
     let page = name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command);
     let mut roff = Vec::new();

@@ -176,7 +176,9 @@ impl Crew<'_> {
         now: u64,
     ) -> Option<(Ending, bool)> {
         let is_slow = kind == Kind::Slow;
-        if is_slow && exchange.reads_at.is_some_and(|at| at > now) {
+        // Until the answer begins, a slow client is as attentive as the others.
+        let is_sipping = is_slow && exchange.was_begun();
+        if is_sipping && exchange.reads_at.is_some_and(|at| at > now) {
             return self.silence(exchange, now);
         }
         exchange.reads_at = is_slow.then(|| now.saturating_add(SIP_EVERY));

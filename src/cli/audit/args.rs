@@ -65,7 +65,7 @@ Examples:
 /// The flags of `netgrace audit`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "'--help' explains clients, classes, conditions and exit codes.")]
-#[command(after_long_help = AFTER_HELP)]
+#[command(after_long_help = AFTER_HELP, args_override_self = true)]
 pub(crate) struct AuditArgs {
     /// Whom to audit: http://HOST:PORT/PATH, line://HOST:PORT, echo://HOST:PORT
     /// [default: http://127.0.0.1:8080/ with a command or --pid, else an own server]

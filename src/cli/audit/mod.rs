@@ -5,6 +5,7 @@ mod args;
 mod condition;
 mod document;
 mod outcome;
+mod picture;
 mod process;
 mod progress;
 mod report;
@@ -226,6 +227,11 @@ fn publish(args: &AuditArgs, outcome: &Outcome) -> Result<(), Failure> {
     let is_stdout_taken = args.json.as_deref().is_some_and(is_stdout);
     if let Some(path) = &args.json {
         write(path, &format!("{}\n", document::document(outcome)))?;
+    }
+    if let (Some(path), Some(audit)) = (&args.svg, &outcome.last) {
+        let picture = picture::picture(audit, &outcome.target);
+        let failed = |error| Failure::unable(format!("cannot draw the picture: {error}"));
+        write(path, &picture.map_err(failed)?)?;
     }
     let report = report::report(outcome);
     if args.quiet {

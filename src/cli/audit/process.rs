@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use rustix::process::Pid;
+use rustix::process::test_kill_process;
 
 /// A line of /proc.
 #[derive(Clone, Copy, Debug)]
@@ -32,6 +33,15 @@ pub(crate) fn descendants(of: Pid) -> Vec<Pid> {
 pub(crate) fn is_still(pid: Pid) -> bool {
     let process = read(&pid.as_raw_nonzero().to_string());
     process.is_none_or(|process| matches!(process.state, 'T' | 't' | 'Z' | 'X'))
+}
+
+/// Returns whether the process has ended, even if its parent has not taken note of that.
+pub(crate) fn is_over(pid: Pid) -> bool {
+    if !cfg!(target_os = "linux") {
+        return test_kill_process(pid).is_err();
+    }
+    let process = read(&pid.as_raw_nonzero().to_string());
+    process.is_none_or(|process| matches!(process.state, 'Z' | 'X'))
 }
 
 fn all() -> Vec<Process> {

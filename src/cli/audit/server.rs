@@ -33,6 +33,7 @@ use rustix::process::test_kill_process;
 use rustix::process::wait;
 
 use super::process::descendants;
+use super::process::is_over;
 use super::process::is_still;
 use super::progress::Display;
 use super::value::StopSignal;
@@ -278,7 +279,7 @@ impl Subject for Server {
             return Some(true);
         }
         let Some(child) = &mut self.child else {
-            return Some(test_kill_process(pid).is_err());
+            return Some(is_over(pid));
         };
         match child.try_wait() {
             Ok(status) => {

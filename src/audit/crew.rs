@@ -109,12 +109,14 @@ impl<'p> Crew<'p> {
         let now = self.clock.now();
         let wake_at = self.timers.next().map_or(until, |next| next.min(until));
         let sleep = Duration::from_nanos(wake_at.saturating_sub(now)).min(SLEEP_MAX);
+        self.clock.sleep(sleep);
         match self.poll.poll(&mut self.events, Some(sleep)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
-        let pause = self.clock.end_turn(sleep);
-        if pause > 0 {
+        // A pause shows at this reading, or showed at one since the last turn.
+        self.clock.now();
+        if self.clock.take_pause() {
             self.excuse();
         }
         let events = mem::replace(&mut self.events, Events::with_capacity(1));

@@ -81,7 +81,7 @@ struct Run<'p, 's> {
 impl Run<'_, '_> {
     /// The load before the stop.
     fn load(&mut self) -> Result<(), Error> {
-        self.crew.clock.skip();
+        self.crew.clock.count();
         let began = self.crew.clock.now();
         self.crew.tally.begun_at = began;
         LOAD.into_iter().for_each(|kind| self.crew.add(kind));
@@ -100,6 +100,7 @@ impl Run<'_, '_> {
         self.fill_queue()?;
         self.crew.mark_stop();
         let stopped = self.subject.stop();
+        self.crew.clock.count();
         let stopped = stopped.map_err(|error| {
             let message = format!("cannot stop the server: {error}");
             Error::new(ErrorKind::Stop, message)
@@ -123,7 +124,7 @@ impl Run<'_, '_> {
             return Ok(());
         }
         let is_frozen = self.subject.freeze();
-        self.crew.clock.skip();
+        self.crew.clock.count();
         if !is_frozen {
             self.is_queue_left_out = true;
             return Ok(());

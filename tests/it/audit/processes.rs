@@ -155,7 +155,7 @@ fn a_command_stops_what_nobody_knows() {
     let args = ["audit", "--warmup", "0s", "--stop-with", "exit 3", "--exit-within", "1s"];
     let other = start_server(port, "well");
     let outcome = run(netgrace(&args).arg(&target)).exits(4);
-    assert!(outcome.stderr.contains("'exit 3' failed"), "{}", outcome.stderr);
+    assert!(outcome.stdout.contains("'exit 3' failed"), "{}", outcome.stdout);
     drop(other);
 }
 
@@ -166,7 +166,7 @@ fn a_server_that_comes_back_is_measured() {
     let own = own.to_str().expect("UTF-8").to_owned();
     // A supervisor: the second one starts when the first has ended.
     let serve = "\"$0\" --exact audit::server::serve --ignored";
-    let line = format!("trap 'kill $!' TERM; {serve} & wait; wait; {serve}");
+    let line = format!("trap 'kill $!' TERM; {serve} & wait; wait; sleep 0.3; {serve}");
     let target = format!("http://127.0.0.1:{port}/");
     let args =
         ["audit", "--warmup", "300ms", "--restart", "--settle", "3s", "--json", "-", &target];
@@ -175,9 +175,9 @@ fn a_server_that_comes_back_is_measured() {
     command.env(server::SCHEME, "http");
     let document = checked(&run(&mut command).exits(0));
     assert_eq!(failures(&document), [""; 0], "{document:#}");
-    assert!(number(&document["clients"]["new"], "refused") > 0, "{document:#}");
+    assert!(number(&document["classes"], "refused") > 0, "{document:#}");
     let gap = number(&document["times_ns"], "gap");
-    assert!((100_000_000..3_000_000_000).contains(&gap), "{document:#}");
+    assert!((50_000_000..3_000_000_000).contains(&gap), "{document:#}");
 }
 
 #[test]

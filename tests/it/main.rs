@@ -16,6 +16,8 @@ mod accept;
 mod admin;
 mod api;
 #[cfg(feature = "cli")]
+mod audit;
+#[cfg(feature = "cli")]
 mod awkward;
 #[cfg(feature = "cli")]
 mod bare;

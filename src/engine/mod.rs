@@ -16,9 +16,7 @@ pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
-mod settings;
-#[cfg(test)]
-mod sim;
+pub(crate) mod settings;
 pub(crate) mod status;
 mod stop;
 pub(crate) mod stream;
@@ -58,9 +56,9 @@ const SLICE: usize = 256;
 
 /// A server's decisions.
 pub(crate) struct Engine<S: Stream> {
-    table: Table<S>,
+    pub(crate) table: Table<S>,
     stop: Stop,
-    settings: Settings,
+    pub(crate) settings: Settings,
     clock: Clock,
     buffer: Box<[u8]>,
     /// The phase that was last told to the log and the observer.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::accept::acceptor::{Acceptor, Turn};
 use crate::accept::orphan::Orphans;
-use crate::accept::queue::Queue;
+use crate::accept::queue::Listen;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
@@ -21,7 +21,7 @@ const SLOTS: usize = 256;
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a server does, whatever its listeners and its poll are.
-pub(crate) struct Driver<Q: Queue> {
+pub(crate) struct ServerCore<Q: Listen> {
     pub(crate) engine: Engine<Q::Stream>,
     pub(crate) acceptor: Acceptor<Q>,
     pub(crate) requests: StopFlag,
@@ -33,7 +33,7 @@ pub(crate) struct Driver<Q: Queue> {
     room_due: Option<Instant>,
 }
 
-impl<Q: Queue> Driver<Q> {
+impl<Q: Listen> ServerCore<Q> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             engine: Engine::new(config),
@@ -110,7 +110,7 @@ impl<Q: Queue> Driver<Q> {
             return false;
         };
         if self.acceptor.on_event(index) {
-            self.engine.tell_time(now);
+            self.engine.advance_clock(now);
             return true;
         }
         if let Ok(at) = u32::try_from(index.saturating_sub(self.acceptor.tokens())) {
@@ -122,7 +122,7 @@ impl<Q: Queue> Driver<Q> {
 
     /// Ends a batch of events: the requests, new clients, what is due, and the freeing of slots.
     pub(crate) fn end_turn(&mut self, poll: &Q::Poll, now: Instant) {
-        let now = self.engine.tell_time(now);
+        let now = self.engine.advance_clock(now);
         match self.requests.get() {
             None => {}
             Some(StopRequest::Graceful) => self.shut_down(Cause::Requested, poll, now),
@@ -234,14 +234,14 @@ impl<Q: Queue> Driver<Q> {
 
     /// Starts the stop, once.
     pub(crate) fn shut_down(&mut self, cause: Cause, poll: &Q::Poll, now: Instant) {
-        let now = self.engine.tell_time(now);
+        let now = self.engine.advance_clock(now);
         self.engine.request(cause, now);
         self.close_listeners(poll, now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, poll: &Q::Poll, now: Instant) {
-        let now = self.engine.tell_time(now);
+        let now = self.engine.advance_clock(now);
         self.engine.force(cause, now);
         self.close_listeners(poll, now);
     }

@@ -201,7 +201,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Step {
         Raise(StopRequest),
-        Look,
+        BatchEnd,
     }
 
     /// Every order in which the steps of `threads` can follow one another.
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn no_interleaving_loses_or_weakens_a_request() {
-        use Step::{Look, Raise};
+        use Step::{BatchEnd, Raise};
         const GRACEFUL: Step = Raise(StopRequest::Graceful);
         const FORCED: Step = Raise(StopRequest::Forced);
         let programs: [&[Step]; 6] = [
@@ -235,7 +235,7 @@ mod tests {
         ];
         for one in programs {
             for two in programs {
-                for order in interleavings(&[one, two, &[Look, Look, Look]]) {
+                for order in interleavings(&[one, two, &[BatchEnd, BatchEnd, BatchEnd]]) {
                     let flag = StopFlag::default();
                     let other = flag.clone();
                     let mut asked = None;
@@ -245,7 +245,7 @@ mod tests {
                                 other.raise(*request);
                                 asked = asked.max(Some(*request));
                             }
-                            Look => assert_eq!(flag.get(), asked, "{order:?}"),
+                            BatchEnd => assert_eq!(flag.get(), asked, "{order:?}"),
                         }
                     }
                     assert_eq!(flag.get(), asked, "{order:?}");

@@ -11,14 +11,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use crate::accept::queue::{Intake, Ownership};
+use crate::accept::queue::{AcceptQueue, Ownership};
 use crate::config::Config;
 use crate::engine::observer::{ConnectionId, Observer};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::error::Error;
 use crate::net::listener::{ListenSocket, Listener};
-use crate::server::core::Driver;
+use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
 use crate::token::Readiness;
 
@@ -51,7 +51,7 @@ pub struct ListenerId(usize);
 /// A server owns one read buffer of 64 KiB, and for each connection a slot of 56 bytes (on 64-bit
 /// systems) and its pending output, at most 64 KiB.
 pub struct Server {
-    driver: Driver<Listener>,
+    core: ServerCore<Listener>,
     config: Config,
     addresses: Vec<SocketAddr>,
 }
@@ -79,7 +79,7 @@ impl Server {
     /// [`Config`](crate::ErrorKind::Config) for a value out of its range.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self { driver: Driver::new(&config), config, addresses: Vec::new() })
+        Ok(Self { core: ServerCore::new(&config), config, addresses: Vec::new() })
     }
 
     /// Binds and listens on a further address. To be called before
@@ -130,10 +130,10 @@ impl Server {
     }
 
     fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
-        let id = ListenerId(self.driver.acceptor.tokens());
+        let id = ListenerId(self.core.acceptor.tokens());
         self.addresses.extend(listener.address());
         let is_owned = ownership == Ownership::Exclusive;
-        self.driver.acceptor.add(Intake::new(listener, is_owned));
+        self.core.acceptor.add(AcceptQueue::new(listener, is_owned));
         id
     }
 
@@ -155,13 +155,13 @@ impl Server {
     /// its range are not for connections.
     #[must_use]
     pub fn listener_count(&self) -> usize {
-        self.driver.acceptor.tokens()
+        self.core.acceptor.tokens()
     }
 
     /// Iterates over the listeners that are open, with their descriptors: for handing them to a
     /// successor.
     pub fn listeners(&self) -> impl Iterator<Item = (ListenerId, BorrowedFd<'_>)> {
-        let open = self.driver.acceptor.iter_numbered();
+        let open = self.core.acceptor.iter_numbered();
         open.map(|(index, intake)| (ListenerId(index), intake.queue.as_fd()))
     }
 
@@ -169,7 +169,7 @@ impl Server {
     /// counts when a stop closes the listener. Does nothing after that.
     pub fn set_ownership(&mut self, listener: ListenerId, ownership: Ownership) {
         let is_owned = ownership == Ownership::Exclusive;
-        self.driver.acceptor.set_owned(listener.0, is_owned);
+        self.core.acceptor.set_owned(listener.0, is_owned);
     }
 
     /// Returns the settings.
@@ -181,7 +181,7 @@ impl Server {
     /// Has an observer follow the server from now on, in place of one given earlier. At any time;
     /// of connections that are open already it sees the end.
     pub fn observe(&mut self, observer: impl Observer + Send + 'static) {
-        self.driver.engine.observe(Box::new(observer));
+        self.core.engine.observe(Box::new(observer));
     }
 
     /// Handles an event. Returns `false`, without any effect, if its token is none of the
@@ -198,7 +198,7 @@ impl Server {
     /// makes its own. It must pass on everything that was reported of the socket, or else
     /// [`Readiness::ALL`].
     pub fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
-        self.driver.handle_ready(token, ready, now)
+        self.core.handle_ready(token, ready, now)
     }
 
     /// Closes a connection if nothing can be lost by it: reads what there is, and if then neither
@@ -207,7 +207,7 @@ impl Server {
     /// counts as [`HostClosed`](crate::CloseReason::HostClosed) once it is over, unless the peer
     /// breaks it off before. Changes [`next_deadline`](Self::next_deadline).
     pub fn close_if_clean(&mut self, connection: ConnectionId, now: Instant) -> bool {
-        self.driver.engine.close_if_clean(connection, now)
+        self.core.engine.close_if_clean(connection, now)
     }
 
     /// Ends a batch of events: obeys the requests of the handles, accepts new clients, does what
@@ -220,7 +220,7 @@ impl Server {
     /// Everything is done in slices, at most 256 clients of each listener and 1024 connections a
     /// turn; if work is left, `next_deadline` lies in the past. Changes `next_deadline`.
     pub fn end_turn(&mut self, registry: &Registry, now: Instant) {
-        self.driver.end_turn(registry, now);
+        self.core.end_turn(registry, now);
     }
 
     /// Returns when [`end_turn`](Self::end_turn) has something to do without an event. An instant
@@ -231,7 +231,7 @@ impl Server {
     /// right before each sleep. Costs no system call, and no more with more connections.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.driver.next_deadline()
+        self.core.next_deadline()
     }
 
     /// Starts the graceful stop at once; [`ShutdownHandle::begin_shutdown`] asks for it from
@@ -250,11 +250,11 @@ impl Server {
     }
 
     pub(crate) fn shut_down(&mut self, cause: Cause, registry: &Registry, now: Instant) {
-        self.driver.shut_down(cause, registry, now);
+        self.core.shut_down(cause, registry, now);
     }
 
     pub(crate) fn force(&mut self, cause: Cause, registry: &Registry, now: Instant) {
-        self.driver.force(cause, registry, now);
+        self.core.force(cause, registry, now);
     }
 
     /// Makes a handle that stops the server, from any thread; any number of them. `waker` wakes
@@ -263,32 +263,32 @@ impl Server {
     /// [`end_turn`](Self::end_turn) sees a request.
     #[must_use]
     pub fn shutdown_handle(&self, waker: impl Into<HostWaker>) -> ShutdownHandle {
-        ShutdownHandle::new(self.driver.requests.clone(), waker.into())
+        ShutdownHandle::new(self.core.requests.clone(), waker.into())
     }
 
     /// Returns whether the stop is over: every connection and listener is closed. From then on no
     /// call has any effect; the range of tokens stays the server's until it is dropped.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.driver.engine.phase() == Phase::Finished
+        self.core.engine.phase() == Phase::Finished
     }
 
     /// Returns the phase that the server is in.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        self.driver.engine.phase()
+        self.core.engine.phase()
     }
 
     /// Returns the account: live until [`is_finished`](Self::is_finished), then final.
     #[must_use]
     pub fn report(&self) -> &Report {
-        self.driver.engine.report()
+        self.core.engine.report()
     }
 
     /// Returns the counters as of now; costs no system call.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.driver.stats()
+        self.core.stats()
     }
 }
 
@@ -297,7 +297,7 @@ impl fmt::Debug for Server {
         f.debug_struct("Server")
             .field("addresses", &self.addresses)
             .field("phase", &self.phase())
-            .field("open", &self.driver.engine.open())
+            .field("open", &self.core.engine.open())
             .finish_non_exhaustive()
     }
 }

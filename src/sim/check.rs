@@ -36,9 +36,9 @@ impl Host {
         for (name, told, seen) in sums {
             hold(told == seen, || format!("{name}: {told} in the report, {seen} in the network"))?;
         }
-        let Some(driver) = &self.driver else { return Ok(()) };
-        check_stats(&driver.stats(), engine.open(), phase, report)?;
-        let told = (driver.stats().accept_errors, driver.stats().refused);
+        let Some(core) = &self.core else { return Ok(()) };
+        check_stats(&core.stats(), engine.open(), phase, report)?;
+        let told = (core.stats().accept_errors, core.stats().refused);
         hold(told == (network.accept_errors, network.refused), || {
             format!(
                 "{told:?} failures and refusals, in truth {:?}",
@@ -54,7 +54,9 @@ impl Host {
         if let Some(Cause::ListenerFailed(how)) = &report.cause {
             hold(how.starts_with("a door: "), || how.clone())?;
         }
-        hold(!network.bereft || phase > Phase::Running, || "serves on without".to_owned())?;
+        hold(!network.listener_failed || phase > Phase::Running, || {
+            "serves on without".to_owned()
+        })?;
         hold(phase >= self.asked || self.is_due(), || {
             format!("{phase}, {} was asked for, and it sleeps", self.asked)
         })?;
@@ -115,13 +117,13 @@ impl Host {
 
     /// On no poll: nothing is served.
     fn is_away(&self) -> bool {
-        self.driver.as_ref().is_some_and(|driver| driver.tokens().is_none())
+        self.core.as_ref().is_some_and(|core| core.tokens().is_none())
     }
 
     fn check_lines(&mut self, network: &Network) -> Result<(), String> {
         let (due, away) = (self.is_due(), self.is_away());
-        let Some(driver) = &mut self.driver else { return Ok(()) };
-        let engine = &mut driver.engine;
+        let Some(core) = &mut self.core else { return Ok(()) };
+        let engine = &mut core.engine;
         engine.table.audit()?;
         if engine.phase() < Phase::Draining {
             engine.table.audit_age(engine.settings.span_bits)?;
@@ -142,8 +144,8 @@ impl Host {
         hold(end.is_none_or(|end| until <= end.saturating_add(1)), || {
             "sleeps beyond the budget".to_owned()
         })?;
-        let Some(driver) = &mut self.driver else { return Ok(()) };
-        let engine = &mut driver.engine;
+        let Some(core) = &mut self.core else { return Ok(()) };
+        let engine = &mut core.engine;
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
             let paused = line.slot.and_then(|slot| engine.table.get(slot));
             let paused = paused.is_some_and(|connection| connection.is_paused());
@@ -158,8 +160,8 @@ impl Host {
 
     pub(super) fn check_end(&mut self) -> Result<(), String> {
         let now = self.instant();
-        if let Some(driver) = &mut self.driver {
-            let engine = &mut driver.engine;
+        if let Some(core) = &mut self.core {
+            let engine = &mut core.engine;
             // What comes after the end does nothing.
             let before = format!("{:?}", engine.report());
             engine.request(Cause::Requested, now);
@@ -169,14 +171,14 @@ impl Host {
             hold(!engine.handle_ready(0, Readiness::READABLE, now), || "a ghost".to_owned())?;
         }
         let report = self.engine().map(|engine| engine.report().clone());
-        if let Some(driver) = &mut self.driver {
-            hold(driver.next_deadline().is_none(), || "finished, and not at rest".to_owned())?;
-            let engine = &mut driver.engine;
+        if let Some(core) = &mut self.core {
+            hold(core.next_deadline().is_none(), || "finished, and not at rest".to_owned())?;
+            let engine = &mut core.engine;
             engine.table.audit()?;
             hold(engine.table.quota.is_empty(), || "a share was not given back".to_owned())?;
         }
         self.network.lock().dropping = true;
-        self.driver = None;
+        self.core = None;
         self.note_end(report.as_ref().and_then(Report::grade));
         let mut network = self.network.lock();
         for line in network.lines.iter_mut().filter(|line| line.peer.script.gulp > 0) {

@@ -10,7 +10,7 @@ use super::end::End;
 use super::line::Fate;
 use super::network::Network;
 use crate::accept::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
-use crate::accept::queue::Queue;
+use crate::accept::queue::Listen;
 use crate::engine::phase::Phase;
 
 /// Calls of accept that one turn of a running server may make on one queue.
@@ -138,7 +138,7 @@ impl Network {
         let now = self.now;
         if let Some((_, errno)) = self.doors[door].make.dies.filter(|(at, _)| *at <= now) {
             self.countless = true;
-            self.bereft = true;
+            self.listener_failed = true;
             return Some(errno);
         }
         // The kernel takes the descriptor first, and so says this of an empty queue too.
@@ -255,7 +255,7 @@ impl Tap {
     }
 }
 
-impl Queue for Tap {
+impl Listen for Tap {
     type Stream = End;
     type Poll = Shared;
     type Endpoint = (Shared, usize);

@@ -10,10 +10,10 @@ use super::end::End;
 use super::network::Network;
 use super::plan::{Act, Plan};
 use super::random::Random;
-use crate::accept::queue::Intake;
+use crate::accept::queue::AcceptQueue;
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
-use crate::server::core::Driver;
+use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
 use crate::token::{Readiness, TokenRange};
 
@@ -22,7 +22,7 @@ const TURNS: u64 = 2_000_000;
 
 pub(super) struct Host {
     /// `None` once dropped.
-    pub(super) driver: Option<Driver<Tap>>,
+    pub(super) core: Option<ServerCore<Tap>>,
     handle: ShutdownHandle,
     pub(super) network: Shared,
     pub(super) random: Random,
@@ -60,15 +60,15 @@ impl Host {
         let plan = Plan::new(&mut random);
         let network = Network::new(Random::new(random.next()), &plan, trace);
         let network = Shared::new(network);
-        let mut driver = Driver::new(&plan.config);
-        driver.engine.observe(Box::new(network.clone()));
+        let mut core = ServerCore::new(&plan.config);
+        core.engine.observe(Box::new(network.clone()));
         for (at, door) in plan.doors.iter().enumerate() {
-            driver.acceptor.add(Intake::new(Tap::new(&network, at), door.owned));
+            core.acceptor.add(AcceptQueue::new(Tap::new(&network, at), door.owned));
         }
-        driver.register(&network, plan.tokens, plan.capacity).unwrap();
+        core.register(&network, plan.tokens, plan.capacity).unwrap();
         Self {
-            handle: ShutdownHandle::new(driver.requests.clone(), HostWaker::none()),
-            driver: Some(driver),
+            handle: ShutdownHandle::new(core.requests.clone(), HostWaker::none()),
+            core: Some(core),
             network,
             random,
             plan,
@@ -108,7 +108,7 @@ impl Host {
     }
 
     pub(super) fn engine(&self) -> Option<&Engine<End>> {
-        self.driver.as_ref().map(|driver| &driver.engine)
+        self.core.as_ref().map(|core| &core.engine)
     }
 
     pub(super) fn instant(&self) -> Instant {
@@ -123,7 +123,7 @@ impl Host {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.driver.as_ref()?.next_deadline()
+        self.core.as_ref()?.next_deadline()
     }
 
     /// The same in microseconds.
@@ -231,19 +231,19 @@ impl Host {
     }
 
     fn is_ours(&self, token: Token) -> bool {
-        let tokens = self.driver.as_ref().and_then(Driver::tokens);
+        let tokens = self.core.as_ref().and_then(ServerCore::tokens);
         tokens.is_some_and(|tokens| tokens.contains(token))
     }
 
     fn deliver(&mut self, token: Token, flags: Readiness, now: Instant) {
-        let Some(driver) = &mut self.driver else { return };
+        let Some(core) = &mut self.core else { return };
         self.network.lock().epoch += 1;
-        let open = driver.engine.open();
-        let ours = driver.tokens().is_some_and(|tokens| tokens.contains(token));
-        if driver.handle_ready(token, flags, now) != ours {
+        let open = core.engine.open();
+        let ours = core.tokens().is_some_and(|tokens| tokens.contains(token));
+        if core.handle_ready(token, flags, now) != ours {
             self.network.lock().blame(usize::MAX, "an event was not taken for what it was");
         }
-        if driver.engine.open() != open {
+        if core.engine.open() != open {
             self.network.lock().blame(usize::MAX, "a slot taken or freed by an event");
         }
     }
@@ -257,10 +257,10 @@ impl Host {
             *first &= !matches!(act, Act::Shutdown | Act::Force | Act::Drop);
             self.network.lock().tell(|| format!("host: {act:?}"));
             self.network.lock().epoch += 1;
-            let Some(driver) = &mut self.driver else { return };
+            let Some(core) = &mut self.core else { return };
             match act {
-                Act::Shutdown => driver.shut_down(Cause::Requested, &self.network, now),
-                Act::Force => driver.force(Cause::Requested, &self.network, now),
+                Act::Shutdown => core.shut_down(Cause::Requested, &self.network, now),
+                Act::Force => core.force(Cause::Requested, &self.network, now),
                 Act::AskShutdown => {
                     self.handle.begin_shutdown();
                     self.asked = self.asked.max(Phase::LameDuck);
@@ -270,22 +270,22 @@ impl Host {
                     self.asked = Phase::Forcing;
                 }
                 Act::Disown => {
-                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.set_owned(at, false));
+                    (0..self.plan.doors.len()).for_each(|at| core.acceptor.set_owned(at, false));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);
                 }
                 Act::Own => {
-                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.set_owned(at, true));
+                    (0..self.plan.doors.len()).for_each(|at| core.acceptor.set_owned(at, true));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = true);
                 }
                 Act::Leave => {
                     self.was_away = true;
                     let stranger = Network::new(Random::new(0), &self.plan, false);
-                    let mistaken = driver.deregister(&Shared::new(stranger)).is_ok();
+                    let mistaken = core.deregister(&Shared::new(stranger)).is_ok();
                     self.network.lock().departed = 0;
-                    driver.deregister(&self.network).unwrap();
+                    core.deregister(&self.network).unwrap();
                     let mut network = self.network.lock();
                     network.note_departure();
-                    if mistaken && network.departed > 0 || driver.tokens().is_some() {
+                    if mistaken && network.departed > 0 || core.tokens().is_some() {
                         network.blame(usize::MAX, "left the wrong poll, or none");
                     }
                 }
@@ -294,11 +294,11 @@ impl Host {
                     let tokens = TokenRange::new(first..first + self.plan.tokens.len());
                     self.network.lock().tokens = tokens;
                     self.plan.tokens = tokens;
-                    driver.register(&self.network, tokens, self.plan.capacity).unwrap();
+                    core.register(&self.network, tokens, self.plan.capacity).unwrap();
                 }
                 Act::Drop => {
                     self.network.lock().dropping = true;
-                    self.driver = None;
+                    self.core = None;
                     return;
                 }
             }
@@ -308,8 +308,8 @@ impl Host {
 
     /// Notes when a stop began, and when it was told to end at once.
     fn note_requests(&mut self) {
-        let Some(driver) = &self.driver else { return };
-        let phase = driver.engine.phase();
+        let Some(core) = &self.core else { return };
+        let phase = core.engine.phase();
         if phase > Phase::Running {
             self.requested = self.requested.or(Some(self.now));
         }
@@ -319,22 +319,22 @@ impl Host {
     }
 
     fn end_turn(&mut self, now: Instant) {
-        let Some(driver) = &mut self.driver else { return };
+        let Some(core) = &mut self.core else { return };
         let mut network = self.network.lock();
         network.epoch += 1;
         network.may_free = true;
         let before = (network.bytes_read + network.bytes_written, network.closed_count);
         drop(network);
-        driver.end_turn(&self.network, now);
+        core.end_turn(&self.network, now);
         self.ended_turns += 1;
         let mut network = self.network.lock();
         let after = (network.bytes_read + network.bytes_written, network.closed_count);
-        let away = driver.tokens().is_none() && driver.engine.phase() < Phase::Forcing;
+        let away = core.tokens().is_none() && core.engine.phase() < Phase::Forcing;
         if away && before != after {
             network.blame(usize::MAX, "serves without a poll");
         }
         network.may_free = false;
-        if driver.engine.phase() == Phase::Draining && !away {
+        if core.engine.phase() == Phase::Draining && !away {
             network.visited_at = network.visited_at.or(Some(network.now));
         }
         drop(network);

@@ -1,6 +1,6 @@
 //! Whole lives of a server, replayed in memory from one number.
 //!
-//! The production driver, with acceptor and engine, runs over a simulated network (`duplex`: two
+//! The production core, with acceptor and engine, runs over a simulated network (`duplex`: two
 //! kernels' view of one connection; `peer`: the client; `line`: both; `door`: a listener's queue;
 //! `network`: all of them, their time and chance; `kernel`: the system calls; `end`: the engine's
 //! stream), driven by a simulated host (`host`) by a plan (`plan`). `account` and `check` compare

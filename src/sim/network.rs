@@ -37,7 +37,7 @@ pub(super) struct Network {
     /// Sockets taken off the poll by the departure under way.
     pub(super) departed: u64,
     /// A listener was found dead.
-    pub(super) bereft: bool,
+    pub(super) listener_failed: bool,
     /// There was a queue that nobody could count.
     pub(super) countless: bool,
     /// The last call of accept was one of those.
@@ -91,7 +91,7 @@ impl Network {
             accept_errors: 0,
             refused: 0,
             departed: 0,
-            bereft: false,
+            listener_failed: false,
             countless: false,
             wanting: false,
             shares: HashMap::new(),

@@ -3,10 +3,10 @@
 use log::{debug, info, warn};
 use std::time::Instant;
 
-use super::{Acceptor, Look, Turn};
+use super::{Acceptor, BatchEnd, Turn};
 use crate::accept::handshake::Wait;
 use crate::accept::pair::Visibility;
-use crate::accept::queue::{Accepted, Intake, Queue};
+use crate::accept::queue::{AcceptQueue, Accepted, Listen};
 use crate::engine::Engine;
 use crate::engine::deadline::earlier;
 use crate::engine::phase::Phase;
@@ -28,7 +28,7 @@ pub(super) struct Closing<E> {
     pub(super) shared: bool,
 }
 
-impl<Q: Queue> Acceptor<Q> {
+impl<Q: Listen> Acceptor<Q> {
     /// Ends the listeners: deregisters them, keeps new handshakes out, takes in who is waiting
     /// until no half-open handshake is left, and closes them; what is not done yet stays for
     /// another call. Under force who waits is counted and let go. Without tokens the listeners
@@ -55,13 +55,13 @@ impl<Q: Queue> Acceptor<Q> {
         if self.is_closed()
             && let Some(closing) = &self.closing
         {
-            let half_open = closing.half_open.filter(|_| !self.bereft);
+            let half_open = closing.half_open.filter(|_| !self.listener_failed);
             engine.report_mut().connections.half_open = half_open;
         }
     }
 
     fn begin_close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
-        engine.report_mut().connections.backlog_left = (!self.bereft).then_some(0);
+        engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
         if let Some(listener) = self.listeners.iter_mut().flatten().next() {
             let pressure = listener.queue.pressure();
             self.gauge.add(pressure, turn.now);
@@ -88,7 +88,7 @@ impl<Q: Queue> Acceptor<Q> {
                 }
                 if listener.is_owned() {
                     gated &= listener.queue.shut_gate();
-                    listener.proceed();
+                    listener.set_ready();
                 }
             }
             let wait = Wait::new(visibility, cookies, self.handshake_grace, turn.now);
@@ -103,7 +103,7 @@ impl<Q: Queue> Acceptor<Q> {
     fn close_one(
         &mut self,
         index: usize,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
@@ -133,7 +133,7 @@ impl<Q: Queue> Acceptor<Q> {
     }
 
     /// Adds up what became of the half-open handshakes of a listener.
-    fn account(&mut self, index: usize, listener: &mut Intake<Q>, now: Instant) {
+    fn account(&mut self, index: usize, listener: &mut AcceptQueue<Q>, now: Instant) {
         self.gauge.add(listener.queue.pressure(), now);
         let (overflowed, cookies) = (self.gauge.has_overflows(now), self.gauge.has_cookies(now));
         let Some(closing) = &mut self.closing else { return };
@@ -158,7 +158,7 @@ impl<Q: Queue> Acceptor<Q> {
     fn empty(
         &mut self,
         index: usize,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
@@ -178,21 +178,21 @@ impl<Q: Queue> Acceptor<Q> {
 
     fn sweep(
         &mut self,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
-        let (before, lost) = (engine.report().connections.accepted, self.turned_away);
-        let look = self.look(listener, SWEEP, engine, turn);
+        let (before, lost) = (engine.report().connections.accepted, self.register_failures);
+        let look = self.accept_batch(listener, SWEEP, engine, turn);
         let counts = &mut engine.report_mut().connections;
         let taken = counts.accepted.saturating_sub(before);
         counts.swept = counts.swept.saturating_add(taken);
-        let lost = self.turned_away.saturating_sub(lost);
+        let lost = self.register_failures.saturating_sub(lost);
         counts.backlog_left = counts.backlog_left.map(|left| left.saturating_add(lost));
         match look {
-            Look::Empty => true,
-            Look::More => false,
-            Look::Dead(error) => {
+            BatchEnd::Empty => true,
+            BatchEnd::More => false,
+            BatchEnd::Dead(error) => {
                 warn!("sweep the queue of {}: {error}", listener.name());
                 counts.backlog_left = None;
                 true
@@ -202,7 +202,7 @@ impl<Q: Queue> Acceptor<Q> {
 
     /// Lets go of who is still waiting, and counts them. Returns whether that is all that can be
     /// done: for want of a descriptor it is tried again as long as connections are being closed.
-    fn abandon(&mut self, listener: &mut Intake<Q>, engine: &mut Engine<Q::Stream>) -> bool {
+    fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;
         for _ in 0..SWEEP {

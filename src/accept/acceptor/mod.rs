@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use self::close::Closing;
 use crate::accept::pressure::Gauge;
-use crate::accept::queue::{Accepted, Intake, Queue};
+use crate::accept::queue::{AcceptQueue, Accepted, Listen};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
@@ -29,7 +29,7 @@ struct Throttle {
 
 impl Throttle {
     /// The number of lines suppressed since the last, if one may be written now.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
+    fn allow(&mut self, now: Instant) -> Option<u64> {
         if self.quiet_until.is_some() && !is_due(self.quiet_until, now) {
             self.suppressed = self.suppressed.saturating_add(1);
             return None;
@@ -41,24 +41,24 @@ impl Throttle {
 
 /// What one turn of a server works with.
 #[derive(Debug)]
-pub(crate) struct Turn<'a, Q: Queue> {
+pub(crate) struct Turn<'a, Q: Listen> {
     pub(crate) poll: &'a Q::Poll,
     /// What the server is registered with; `None` while it is not.
     pub(crate) tokens: Option<TokenRange>,
     pub(crate) now: Instant,
 }
 
-impl<Q: Queue> Clone for Turn<'_, Q> {
+impl<Q: Listen> Clone for Turn<'_, Q> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<Q: Queue> Copy for Turn<'_, Q> {}
+impl<Q: Listen> Copy for Turn<'_, Q> {}
 
 /// How a look into one queue ended.
 #[derive(Debug)]
-enum Look {
+enum BatchEnd {
     /// It is empty.
     Empty,
     /// There may be more: no slot, no means, or the bound of a turn.
@@ -68,9 +68,9 @@ enum Look {
 }
 
 /// The listeners of a server and what is counted of them.
-pub(crate) struct Acceptor<Q: Queue> {
+pub(crate) struct Acceptor<Q: Listen> {
     /// By token; `None` once closed.
-    listeners: Vec<Option<Intake<Q>>>,
+    listeners: Vec<Option<AcceptQueue<Q>>>,
     /// The stop has deregistered them; those still here are being emptied.
     closing: Option<Closing<Q::Endpoint>>,
     handshake_grace: Duration,
@@ -78,16 +78,16 @@ pub(crate) struct Acceptor<Q: Queue> {
     /// Whom accept returned to a stop.
     taken: Vec<SocketAddr>,
     /// A listener died: how many waited in its queue is not known.
-    bereft: bool,
+    listener_failed: bool,
     errors: u64,
-    refused: u64,
+    over_quota: u64,
     /// Clients let go because the poll did not take them.
-    turned_away: u64,
+    register_failures: u64,
     failures: Throttle,
     full: Throttle,
 }
 
-impl<Q: Queue> Acceptor<Q> {
+impl<Q: Listen> Acceptor<Q> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             listeners: Vec::new(),
@@ -95,16 +95,16 @@ impl<Q: Queue> Acceptor<Q> {
             handshake_grace: config.handshake_grace,
             gauge: Gauge::default(),
             taken: Vec::new(),
-            bereft: false,
+            listener_failed: false,
             errors: 0,
-            refused: 0,
-            turned_away: 0,
+            over_quota: 0,
+            register_failures: 0,
             failures: Throttle::default(),
             full: Throttle::default(),
         }
     }
 
-    pub(crate) fn add(&mut self, listener: Intake<Q>) {
+    pub(crate) fn add(&mut self, listener: AcceptQueue<Q>) {
         self.listeners.push(Some(listener));
     }
 
@@ -113,17 +113,17 @@ impl<Q: Queue> Acceptor<Q> {
         self.listeners.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Intake<Q>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AcceptQueue<Q>> {
         self.listeners.iter().flatten()
     }
 
     /// Iterates over the open listeners with their indexes.
-    pub(crate) fn iter_numbered(&self) -> impl Iterator<Item = (usize, &Intake<Q>)> {
+    pub(crate) fn iter_numbered(&self) -> impl Iterator<Item = (usize, &AcceptQueue<Q>)> {
         let slots = self.listeners.iter().enumerate();
         slots.filter_map(|(index, listener)| Some((index, listener.as_ref()?)))
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Intake<Q>> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut AcceptQueue<Q>> {
         self.listeners.iter_mut().flatten()
     }
 
@@ -136,7 +136,7 @@ impl<Q: Queue> Acceptor<Q> {
     }
 
     pub(crate) fn refused(&self) -> u64 {
-        self.refused
+        self.over_quota
     }
 
     pub(crate) fn set_owned(&mut self, index: usize, is_owned: bool) {
@@ -164,7 +164,7 @@ impl<Q: Queue> Acceptor<Q> {
         match self.listeners.get_mut(index) {
             None => false,
             Some(listener) => {
-                listener.iter_mut().for_each(Intake::on_event);
+                listener.iter_mut().for_each(AcceptQueue::on_event);
                 true
             }
         }
@@ -172,12 +172,12 @@ impl<Q: Queue> Acceptor<Q> {
 
     /// Slots and descriptors came free.
     pub(crate) fn on_freed(&mut self) {
-        self.iter_mut().for_each(Intake::on_freed);
+        self.iter_mut().for_each(AcceptQueue::on_freed);
     }
 
     /// Returns whether a queue waits for a slot.
     pub(crate) fn is_parked(&self) -> bool {
-        self.iter().any(Intake::is_parked)
+        self.iter().any(AcceptQueue::is_parked)
     }
 
     /// Returns where closed sockets of the server's may be found, once the listeners are closed,
@@ -212,10 +212,10 @@ impl<Q: Queue> Acceptor<Q> {
                 continue;
             };
             if listener.is_ready(now) {
-                match self.look(&mut listener, ACCEPTS, engine, turn) {
-                    Look::Empty | Look::More => {}
-                    Look::Dead(error) => {
-                        self.bereft = true;
+                match self.accept_batch(&mut listener, ACCEPTS, engine, turn) {
+                    BatchEnd::Empty | BatchEnd::More => {}
+                    BatchEnd::Dead(error) => {
+                        self.listener_failed = true;
                         died = Some(format!("{}: {error}", listener.name()));
                         error!("the listener on {} failed: {error}", listener.name());
                         deregister(&mut listener, turn.poll);
@@ -230,16 +230,16 @@ impl<Q: Queue> Acceptor<Q> {
         died
     }
 
-    fn look(
+    fn accept_batch(
         &mut self,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         most: u32,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
-    ) -> Look {
+    ) -> BatchEnd {
         for _ in 0..most {
             if engine.vacant().is_none() {
-                if let Some(suppressed) = self.full.admit(turn.now) {
+                if let Some(suppressed) = self.full.allow(turn.now) {
                     let open = engine.open();
                     warn!(
                         "{open} connections open, as many as there may be: clients wait in the \
@@ -247,8 +247,8 @@ impl<Q: Queue> Acceptor<Q> {
                         listener.name()
                     );
                 }
-                listener.park();
-                return Look::More;
+                listener.set_full();
+                return BatchEnd::More;
             }
             let accepted = match listener.accept() {
                 Accepted::Client(stream, peer) => {
@@ -260,24 +260,24 @@ impl<Q: Queue> Acceptor<Q> {
                 other => Err(other),
             };
             match accepted {
-                Ok(()) => listener.proceed(),
-                Err(Accepted::Client(..)) => self.refused = self.refused.saturating_add(1),
+                Ok(()) => listener.set_ready(),
+                Err(Accepted::Client(..)) => self.over_quota = self.over_quota.saturating_add(1),
                 Err(Accepted::Empty) => {
                     listener.wait();
-                    return Look::Empty;
+                    return BatchEnd::Empty;
                 }
                 Err(Accepted::Broken(error)) => {
                     self.note(listener, "a client that left", &error, turn.now)
                 }
                 Err(Accepted::Exhausted(error)) => {
-                    listener.rest(turn.now);
+                    listener.back_off(turn.now);
                     self.note(listener, "clients wait in its queue", &error, turn.now);
-                    return Look::More;
+                    return BatchEnd::More;
                 }
-                Err(Accepted::Dead(error)) => return Look::Dead(error),
+                Err(Accepted::Dead(error)) => return BatchEnd::Dead(error),
             }
         }
-        Look::More
+        BatchEnd::More
     }
 
     /// Gives a client a slot. An error hands back what kept it out.
@@ -288,7 +288,7 @@ impl<Q: Queue> Acceptor<Q> {
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> Result<(), Accepted<Q::Stream>> {
-        let Some(owner) = engine.admit(peer) else {
+        let Some(owner) = engine.reserve_share(peer) else {
             return Err(Accepted::Client(stream, peer));
         };
         let token = engine.vacant().and_then(|at| {
@@ -300,7 +300,7 @@ impl<Q: Queue> Acceptor<Q> {
         };
         if let Err(error) = Q::register_stream(&mut stream, turn.poll, token) {
             engine.release(owner);
-            self.turned_away = self.turned_away.saturating_add(1);
+            self.register_failures = self.register_failures.saturating_add(1);
             return Err(Accepted::Exhausted(error));
         }
         if let Some(number) = engine.insert(stream, peer, owner, turn.now) {
@@ -312,9 +312,9 @@ impl<Q: Queue> Acceptor<Q> {
         Ok(())
     }
 
-    fn note(&mut self, listener: &Intake<Q>, what: &str, error: &io::Error, now: Instant) {
+    fn note(&mut self, listener: &AcceptQueue<Q>, what: &str, error: &io::Error, now: Instant) {
         self.errors = self.errors.saturating_add(1);
-        if let Some(suppressed) = self.failures.admit(now) {
+        if let Some(suppressed) = self.failures.allow(now) {
             warn!(
                 "accept on {}: {error}; {what} ({suppressed} failures not logged)",
                 listener.name()
@@ -323,7 +323,7 @@ impl<Q: Queue> Acceptor<Q> {
     }
 }
 
-fn deregister<Q: Queue>(listener: &mut Intake<Q>, poll: &Q::Poll) {
+fn deregister<Q: Listen>(listener: &mut AcceptQueue<Q>, poll: &Q::Poll) {
     if let Err(error) = listener.queue.deregister(poll) {
         warn!("deregister the listener on {}: {error}", listener.name());
     }
@@ -336,10 +336,10 @@ mod tests {
     #[test]
     fn a_storm_is_logged_once_and_counted() {
         let (mut throttle, now) = (Throttle::default(), Instant::now());
-        assert_eq!(throttle.admit(now), Some(0));
-        assert_eq!(throttle.admit(now), None);
-        assert_eq!(throttle.admit(now + LOG_PAUSE / 2), None);
-        assert_eq!(throttle.admit(now + LOG_PAUSE), Some(2));
-        assert_eq!(throttle.admit(now + LOG_PAUSE), None);
+        assert_eq!(throttle.allow(now), Some(0));
+        assert_eq!(throttle.allow(now), None);
+        assert_eq!(throttle.allow(now + LOG_PAUSE / 2), None);
+        assert_eq!(throttle.allow(now + LOG_PAUSE), Some(2));
+        assert_eq!(throttle.allow(now + LOG_PAUSE), None);
     }
 }

@@ -11,8 +11,8 @@ use crate::engine::stream::Stream;
 
 /// After this many failures in a row that were the peers' fault, it is taken for ours.
 const PEER_FAILURES: u32 = 128;
-const FIRST_REST: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Who takes clients from a listening socket's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,11 +27,11 @@ pub enum Ownership {
 }
 
 /// What asks the kernel about the connections of a queue.
-pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
+pub(crate) type KernelOf<Q> = <<Q as Listen>::Stream as Stream>::Kernel;
 
 /// The accept queue of a listening socket, and the poll that reports events of it and of its
 /// clients.
-pub(crate) trait Queue {
+pub(crate) trait Listen {
     type Stream: Stream;
     type Poll;
     /// The address of a queue.
@@ -112,12 +112,12 @@ enum State {
     /// There may be clients in it, but no slot for them: after the next close.
     Full,
     /// There may be clients in it, but no means to take them: after the next close, or then.
-    Resting { until: Option<Instant>, pause: Duration },
+    BackingOff { until: Option<Instant>, pause: Duration },
 }
 
 /// A queue, and when to look into it.
 #[derive(Debug)]
-pub(crate) struct Intake<Q> {
+pub(crate) struct AcceptQueue<Q> {
     pub(crate) queue: Q,
     /// Nobody else holds the socket: its queue is ours to empty.
     owned: bool,
@@ -125,7 +125,7 @@ pub(crate) struct Intake<Q> {
     peer_failures: u32,
 }
 
-impl<Q: Queue> Intake<Q> {
+impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn new(queue: Q, owned: bool) -> Self {
         Self { queue, owned, state: State::Waiting, peer_failures: 0 }
     }
@@ -189,29 +189,29 @@ impl<Q: Queue> Intake<Q> {
     }
 
     /// There is no slot for the next client.
-    pub(crate) fn park(&mut self) {
+    pub(crate) fn set_full(&mut self) {
         self.state = State::Full;
     }
 
     /// Something was taken: the next rest is a short one again.
-    pub(crate) fn proceed(&mut self) {
+    pub(crate) fn set_ready(&mut self) {
         self.state = State::Ready;
     }
 
     /// There is no means to take the next client: rests, longer each time until one is taken.
-    pub(crate) fn rest(&mut self, now: Instant) {
+    pub(crate) fn back_off(&mut self, now: Instant) {
         let pause = match self.state {
-            State::Resting { pause, .. } => pause.saturating_mul(2).min(LONGEST_REST),
-            State::Waiting | State::Ready | State::Full => FIRST_REST,
+            State::BackingOff { pause, .. } => pause.saturating_mul(2).min(BACKOFF_MAX),
+            State::Waiting | State::Ready | State::Full => BACKOFF_MIN,
         };
-        self.state = State::Resting { until: after(now, Some(pause)), pause };
+        self.state = State::BackingOff { until: after(now, Some(pause)), pause };
     }
 
     /// Whether to look into the queue now.
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
         match self.state {
             State::Ready => true,
-            State::Resting { until, .. } => is_due(until, now),
+            State::BackingOff { until, .. } => is_due(until, now),
             State::Waiting | State::Full => false,
         }
     }
@@ -220,7 +220,7 @@ impl<Q: Queue> Intake<Q> {
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Ready => Some(now),
-            State::Resting { until, .. } => until,
+            State::BackingOff { until, .. } => until,
             State::Waiting | State::Full => None,
         }
     }

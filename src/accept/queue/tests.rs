@@ -38,10 +38,10 @@ fn every_failure_has_its_policy() {
 fn a_rest_doubles_up_to_a_second() {
     let now = Instant::now();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut listener = Intake::new(Listener::bind(address, &Config::new()).unwrap(), true);
+    let mut listener = AcceptQueue::new(Listener::bind(address, &Config::new()).unwrap(), true);
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        listener.rest(now);
+        listener.back_off(now);
         let until = listener.next_deadline(now).unwrap();
         pauses.push((until - now).as_millis());
         assert!(!listener.is_ready(now));

@@ -242,7 +242,7 @@ impl<S: Stream> Table<S> {
         let closing =
             connection.close(reason, proof, &mut report.bytes, &mut self.pipes, &mut self.kernel);
         report.destroyed = report.destroyed.saturating_add(closing.destroyed);
-        let number = whole(connection.number(), report.connections.accepted);
+        let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
         if judged && proof != Proof::Acknowledged {
@@ -326,7 +326,7 @@ fn low_half(number: u64) -> u32 {
 }
 
 /// The number of which `low` is the low half: the largest one up to `newest`.
-fn whole(low: u32, newest: u64) -> u64 {
+fn widen_number(low: u32, newest: u64) -> u64 {
     newest.saturating_sub(u64::from(low_half(newest).wrapping_sub(low)))
 }
 
@@ -337,9 +337,9 @@ mod tests {
     #[test]
     fn a_number_is_known_by_its_low_half() {
         let newest = (7 << 32) + 5;
-        assert_eq!(whole(5, newest), newest);
-        assert_eq!(whole(1, newest), newest - 4);
-        assert_eq!(whole(u32::MAX, newest), (7 << 32) - 1);
+        assert_eq!(widen_number(5, newest), newest);
+        assert_eq!(widen_number(1, newest), newest - 4);
+        assert_eq!(widen_number(u32::MAX, newest), (7 << 32) - 1);
     }
 
     #[test]

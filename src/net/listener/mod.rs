@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::accept::pair::{Dumped, Pair, Pressure, Sought, Visibility};
-use crate::accept::queue::Queue;
+use crate::accept::queue::Listen;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::net::gate;
@@ -120,7 +120,7 @@ impl Listener {
     }
 }
 
-impl Queue for Listener {
+impl Listen for Listener {
     type Stream = Socket;
     type Poll = Registry;
     type Endpoint = SocketAddr;

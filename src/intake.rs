@@ -14,9 +14,6 @@ const PEER_FAILURES: u32 = 128;
 const FIRST_REST: Duration = Duration::from_millis(100);
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// What asks the kernel about the connections of a queue.
-pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
-
 /// Who takes clients from a listening socket's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[expect(clippy::exhaustive_enums, reason = "the queue is the server's alone, or it is not")]
@@ -28,6 +25,9 @@ pub enum Ownership {
     /// queue to them: it neither empties nor gates it.
     Shared,
 }
+
+/// What asks the kernel about the connections of a queue.
+pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
 
 /// The accept queue of a listening socket, and the poll that reports events of it and of its
 /// clients.
@@ -243,5 +243,7 @@ fn classify<S>(error: io::Error) -> Accepted<S> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;

@@ -221,6 +221,7 @@
 //! server                 Server: the driver on a caller's registry
 //! turn event_loop        EventLoop and its builder: poll, waker, signals and server
 //! load                   the load generator; it uses none of the above
+//! audit                  what a stop costs the clients of any server; nor does this
 //! bench_internals        for the benches of this package
 //! manual                 recipes, as documentation
 //! main.rs, cli           the program; it uses the public API alone
@@ -229,6 +230,8 @@
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
 mod acceptor;
+#[cfg(feature = "bench")]
+pub mod audit;
 #[cfg(feature = "_internals")]
 #[doc(hidden)]
 pub mod bench_internals;
@@ -252,6 +255,7 @@ mod orphan;
 mod pair;
 mod pipe;
 mod pressure;
+pub mod protocol;
 mod server;
 #[cfg(feature = "signals")]
 mod signals;

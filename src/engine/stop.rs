@@ -329,6 +329,12 @@ impl<S: Stream> Engine<S> {
         closed
     }
 
+    /// Whether a connection that our FIN has ended may make room for another one before long.
+    pub(crate) fn has_lingering(&self) -> bool {
+        let lists = self.table.lists();
+        lists.front(Place::LINGERING).is_some() || lists.any_timed().is_some()
+    }
+
     fn close_lingering_at(&mut self, at: u32) {
         // The peer's end may be in the queue, its event not told yet.
         self.drive(at, NO_HINT, true);

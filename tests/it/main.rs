@@ -16,6 +16,8 @@ mod accept;
 mod admin;
 mod api;
 #[cfg(feature = "cli")]
+mod audit;
+#[cfg(feature = "cli")]
 mod awkward;
 #[cfg(feature = "cli")]
 mod bare;
@@ -40,6 +42,8 @@ mod faults;
 mod files;
 #[cfg(feature = "cli")]
 mod flood;
+#[cfg(feature = "cli")]
+mod handshake;
 #[cfg(feature = "cli")]
 mod host;
 #[cfg(feature = "cli")]

@@ -3,7 +3,7 @@
 use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -45,6 +45,27 @@ fn connect(network: &Network, server: &Server, count: usize, buffers: Buffers) -
 fn rounds() -> usize {
     let rounds = std::env::var("NETGRACE_REPEAT").ok();
     rounds.map_or(3, |rounds| rounds.parse().expect("NETGRACE_REPEAT is a number"))
+}
+
+#[test]
+fn the_network_takes_its_time_and_loses_what_it_is_told_to() {
+    let Some(network) = Network::new(FAR) else { return };
+    let server = serve(&network, &[]);
+    let mut client = connect(&network, &server, 1, Buffers::default()).remove(0);
+    let start = Instant::now();
+    client.echo(1000);
+    let took = start.elapsed();
+    assert!(took >= 2 * FAR, "{took:?}");
+    network.weather.is_cut.store(true, Ordering::Relaxed);
+    let limit = client.sent() + 1;
+    client.hand_over(limit);
+    let ports = (client.local_port(), server.address().port());
+    thread::sleep(4 * FAR);
+    let end = network.client.run(|| kernel::end_of(ports.0, ports.1)).expect("a connection");
+    assert!(end.unacknowledged > 0, "{end:?}");
+    network.weather.is_cut.store(false, Ordering::Relaxed);
+    let reader = client.read_beside(Pace::FAST);
+    Stop::from(server.stop(), all(vec![reader])).claims_no_more();
 }
 
 /// Row 1, over a network on which handshakes take a while.
@@ -92,7 +113,7 @@ fn what_is_on_its_way_when_the_stop_is_requested_is_served() {
 #[test]
 fn a_half_closed_client_has_all_before_the_process_is_gone() {
     let Some(network) = Network::new(FAR) else { return };
-    let mut server = serve(&network, &[]);
+    let mut server = serve(&network, &["--sndbuf", "1MiB"]);
     let mut client = connect(&network, &server, 1, Buffers::SMALL).remove(0);
     assert_eq!(client.hand_over(500_000), 500_000);
     client.stream().shutdown(Shutdown::Write).expect("an end");
@@ -127,12 +148,13 @@ fn a_distant_slow_reader_gets_all_that_it_handed_over() {
 #[test]
 fn a_network_that_loses_packets_is_not_covered_up() {
     let Some(network) = Network::new(Duration::from_millis(5)) else { return };
-    for args in [&[][..], &["--drain", "flush"], &["--shutdown-timeout", "300ms"]] {
+    let cut = ["--shutdown-timeout", "300ms"];
+    for (args, count) in [(&[][..], 100_000), (&["--drain", "flush"], 100_000), (&cut, 2 * MIB)] {
         let mut server = serve(&network, args);
         let mut clients = connect(&network, &server, 10, Buffers::default());
         network.weather.loss.store(30, Ordering::Relaxed);
         for client in &mut clients {
-            client.hand_over(100_000);
+            client.hand_over(count);
         }
         server.process.signal(Signal::TERM);
         let read = |client: Peer| client.read_beside(Pace::FAST);

@@ -56,7 +56,7 @@ fn read_all(clients: Vec<Peer>) -> Vec<Seen> {
 /// Row 10, by a signal that forces in the same instant.
 #[test]
 fn a_force_looks_before_it_cuts() {
-    for _ in 0..3 {
+    for _ in 0..8 {
         let mut server = Server::start(&["--report", "-"]);
         let clients = hand_over_to_a_stopped(&mut server);
         server.process.signal(Signal::QUIT);
@@ -79,58 +79,80 @@ fn a_budget_of_nothing_begins_with_a_look() {
     }
 }
 
-/// Row 10, by a deadline that passes while the process is stopped.
-#[test]
-fn a_process_that_slept_past_its_deadline_looks_before_it_cuts() {
-    for more in [None, Some(Signal::USR1), Some(Signal::TERM)] {
-        let args = ["--report", "-", "--drain", "peer", "--shutdown-timeout", "1s"];
-        let mut server = Server::start(&args);
-        let mut clients: Vec<_> = (0..20).map(|_| Peer::connect(server.address())).collect();
-        for client in &mut clients {
-            client.echo(1);
-        }
-        server.process.signal(Signal::TERM);
-        server.process.wait_for_stderr("draining at");
-        server.process.signal(Signal::STOP);
-        for client in &mut clients {
-            client.hand_over(10_001);
-        }
-        thread::sleep(Duration::from_millis(1200));
-        if let Some(signal) = more {
-            server.process.signal(signal);
-        }
-        server.process.signal(Signal::CONT);
-        let clients = read_all(clients);
-        Stop::of(server, clients).keeps();
-    }
-}
-
-/// Row 11. A closed loop of messages of 1 MiB; the budget ends while all of one message is in the
-/// server's kernel, which is made certain by stopping the process.
-#[test]
-fn a_budget_that_ends_within_a_message_is_no_clean_end() {
+/// A stop during which the process does not run for a while, and gets one more signal before it
+/// goes on.
+#[track_caller]
+fn sleep_through_a_stop(sleep: Duration, more: Option<Signal>) {
     let args = ["--report", "-", "--drain", "peer", "--shutdown-timeout", "1s"];
     let mut server = Server::start(&args);
-    let mut client = Peer::connect(server.address());
-    // The window grows with what is read.
-    for _ in 0..64 {
-        client.echo(65_536);
+    let mut clients: Vec<_> = (0..20).map(|_| Peer::connect(server.address())).collect();
+    for client in &mut clients {
+        client.echo(1);
     }
     server.process.signal(Signal::TERM);
     server.process.wait_for_stderr("draining at");
     server.process.signal(Signal::STOP);
-    let message = client.sent() + MIB;
-    client.hand_over(message);
-    let ports = (server.address().port(), client.local_port());
-    wait_for("the message to be in the server's kernel as far as it fits", || {
-        let unread = kernel::end_of(ports.0, ports.1)?.unread;
-        thread::sleep(Duration::from_millis(50));
-        (unread > 0 && kernel::end_of(ports.0, ports.1)?.unread == unread).then_some(())
+    for client in &mut clients {
+        client.hand_over(10_001);
+    }
+    thread::sleep(sleep);
+    if let Some(signal) = more {
+        server.process.signal(signal);
+    }
+    server.process.signal(Signal::CONT);
+    let clients = read_all(clients);
+    Stop::of(server, clients).keeps();
+}
+
+/// The same eight times at once, with the one or the other signal more.
+#[track_caller]
+fn sleep_through_stops(sleep: Duration, more: [Option<Signal>; 2]) {
+    thread::scope(|scope| {
+        let stop = |at: usize| scope.spawn(move || sleep_through_a_stop(sleep, more[at % 2]));
+        let stops: Vec<_> = (0..8).map(stop).collect();
+        let failed = stops.into_iter().filter_map(|stop| stop.join().err()).count();
+        assert_eq!(failed, 0, "of eight stops {failed} did not look");
     });
+}
+
+/// Row 10, by a deadline that passes while the process is stopped.
+#[test]
+fn a_process_that_slept_past_its_deadline_looks_before_it_cuts() {
+    sleep_through_stops(Duration::from_millis(1200), [None, Some(Signal::USR1)]);
+}
+
+/// Row 10, by a second request while the process is stopped.
+#[test]
+fn a_second_request_looks_before_it_cuts() {
+    sleep_through_stops(Duration::from_millis(600), [Some(Signal::TERM), Some(Signal::INT)]);
+}
+
+/// Row 11. Closed loops of messages of 1 MiB; the budget ends while all of one message of each is
+/// in the server's kernel as far as it fits, which is made certain by stopping the process.
+#[test]
+fn a_budget_that_ends_within_messages_makes_no_clean_ends() {
+    let args = ["--report", "-", "--drain", "peer", "--shutdown-timeout", "1s"];
+    let mut server = Server::start(&args);
+    let mut clients: Vec<_> = (0..20).map(|_| Peer::connect(server.address())).collect();
+    for client in &mut clients {
+        // The window grows with what is read.
+        for _ in 0..32 {
+            client.echo(65_536);
+        }
+    }
+    server.process.signal(Signal::TERM);
+    server.process.wait_for_stderr("draining at");
+    server.process.signal(Signal::STOP);
+    let port = server.address().port();
+    for client in &mut clients {
+        let message = client.sent() + MIB;
+        assert_eq!(client.hand_over(message), message);
+        assert!(kernel::end_of(port, client.local_port()).expect("a connection").unread > 0);
+    }
     thread::sleep(Duration::from_millis(1100));
     server.process.signal(Signal::CONT);
-    let seen = client.read_to_end(Pace::FAST).0;
-    Stop::of(server, vec![seen]).obeys();
+    let clients = read_all(clients);
+    Stop::of(server, clients).obeys();
 }
 
 /// Row 11, as it happens: whoever sees an end within a message is accounted for as late.

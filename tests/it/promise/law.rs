@@ -55,8 +55,8 @@ impl Stop {
         self.complain(self.false_claims());
     }
 
-    /// Checks the same as [`Stop::obeys`], and that every client was served in full: all that it handed over before
-    /// the request came back and was followed by an orderly end.
+    /// Checks the same as [`Stop::obeys`], and that every client was served in full: all that it
+    /// handed over before the request came back and was followed by an orderly end.
     #[track_caller]
     pub fn keeps(&self) {
         let mut breaches = self.breaches();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -130,48 +130,31 @@ fn a_reader_slower_than_the_idle_timeout_is_not_idle() {
     Stop::of(server, all(vec![reader])).keeps();
 }
 
-/// Row 6. The windows are closed at the request; then all read as fast as they can, and a queue
-/// is empty for an instant whenever the client's kernel has not heard that its window is open.
-#[test]
-fn megabytes_behind_closed_windows_are_flushed() {
-    for _ in 0..4 {
-        let mut server = Server::start(&["--report", "-", "--drain", "flush"]);
-        let clients: Vec<_> = (0..8)
-            .map(|_| {
-                let buffers = Buffers { receive: None, send: Some(4 * MIB) };
-                let client = Peer::with(server.address(), buffers);
-                thread::spawn(move || hand_over(client, 12 * MIB))
-            })
-            .collect();
-        let clients: Vec<_> =
-            clients.into_iter().map(|client| client.join().expect("a client")).collect();
-        server.process.signal(Signal::TERM);
-        let read = |client: Peer| client.read_beside(Pace::FAST);
-        let clients = all(clients.into_iter().map(read).collect());
-        Stop::of(server, clients).keeps();
-    }
-}
-
-/// Row 6, with clients that read all the time. Half of them stop sending at the request, the
-/// others go on; what was handed over before is owed to all of them.
+/// Row 6. The stop comes while windows are still growing: what a client's kernel holds is then held
+/// back by a window that was closed, or by a segment that was dropped for want of room, and a queue
+/// that is dry for an instant proves nothing. In some stops half of the clients go on sending; what
+/// was handed over before is owed to all of them.
 #[test]
 fn megabytes_in_flight_are_flushed() {
-    for _ in 0..4 {
+    for round in 0..14 {
         let mut server = Server::start(&["--report", "-", "--drain", "flush"]);
-        let clients: Vec<_> = (0..6).map(|_| Peer::connect(server.address())).collect();
+        let clients: Vec<_> = (0..20).map(|_| Peer::connect(server.address())).collect();
         let talks = [Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true))];
-        let talk =
-            |(at, client): (usize, &Peer)| client.talk(65_536, Duration::ZERO, &talks[at % 2]);
+        let talk = |(at, client): (usize, &Peer)| {
+            let message = if at % 4 < 2 { 8192 } else { 16_384 };
+            client.talk(message, Duration::ZERO, &talks[at % 2])
+        };
         let talkers: Vec<_> = clients.iter().enumerate().map(talk).collect();
         let sent: Vec<_> = clients.iter().map(Peer::counter).collect();
         let read = |client: Peer| client.read_beside(Pace::FAST);
         let readers: Vec<_> = clients.into_iter().map(read).collect();
         wait_for("megabytes in flight", || {
-            sent.iter().all(|sent| sent.load(Ordering::Acquire) > 8 * MIB).then_some(())
+            sent.iter().all(|sent| sent.load(Ordering::Acquire) > 3 * MIB / 2).then_some(())
         });
         let handed: Vec<_> = sent.iter().map(|sent| sent.load(Ordering::Acquire)).collect();
         server.process.signal(Signal::TERM);
         talks[0].store(false, Ordering::Relaxed);
+        talks[1].store(round % 7 == 6, Ordering::Relaxed);
         let mut clients = all(readers);
         for talker in talkers {
             talker.join().expect("a talker");
@@ -227,15 +210,10 @@ fn paused_clients_are_not_idle() {
     let args = ["--report", "-", "--max-held", "64KiB", "--idle-timeout", "1s"];
     let mut server = Server::start(&args);
     let (hogs, paused) = pause_ten(&server);
-    let server_port = server.address().port();
-    let ports: Vec<_> = paused.iter().map(Peer::local_port).collect();
     let read = |client: Peer| client.read_beside(Pace::FAST);
     let paused: Vec<_> = paused.into_iter().map(read).collect();
     // The timeout ends those that are owed bytes and take none; then the ten have their turn.
-    wait_for("the idle timeouts", || {
-        let is_over = |port: &u16| kernel::end_of(server_port, *port).is_none();
-        ports.iter().all(is_over).then_some(())
-    });
+    wait_for("the idle timeouts", || paused.iter().all(JoinHandle::is_finished).then_some(()));
     server.process.signal(Signal::TERM);
     let paused = all(paused);
     let short = paused.iter().filter(|seen| seen.is_short()).count();

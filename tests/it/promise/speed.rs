@@ -53,7 +53,7 @@ fn a_server_with_quiet_clients_leaves_within_60_ms() {
 #[test]
 fn ten_thousand_quiet_clients_are_all_let_go_in_order() {
     raise_open_files();
-    let count = 9_500;
+    let count = 10_000;
     let mut server = Server::start(&["--report", "-"]);
     let mut clients: Vec<_> = (0..count).map(|_| server.connect()).collect();
     for client in &mut clients {

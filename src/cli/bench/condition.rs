@@ -1,23 +1,24 @@
-//! `--fail-if`: conditions on the outcome.
+//! `--fail-if`: conditions on the outcome of a run, as they are written.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::fmt;
+use std::str::FromStr;
 
-use super::outcome::Outcome;
 use crate::cli::units;
-use netgrace::load::Latency;
 
 /// A condition such as `p99>5ms`.
 #[derive(Clone, Debug)]
-pub(crate) struct Check {
+pub(crate) struct Condition {
     text: String,
-    metric: Metric,
-    above: bool,
+    pub(crate) metric: Metric,
+    /// The condition holds above the bound; otherwise below it.
+    pub(crate) above: bool,
     /// In the metric's unit: nanoseconds, a count, bytes.
-    bound: f64,
+    pub(crate) bound: f64,
 }
 
+/// A figure of the outcome.
 #[derive(Clone, Copy, Debug)]
-enum Metric {
+pub(crate) enum Metric {
     Latency(Distribution, Statistic),
     Rate,
     Errors,
@@ -30,22 +31,25 @@ enum Metric {
     Rss,
 }
 
+/// A distribution of latencies.
 #[derive(Clone, Copy, Debug)]
-enum Distribution {
+pub(crate) enum Distribution {
+    /// From the schedule where there is a rate, else from send.
     Reported,
     RoundTrip,
     Connect,
 }
 
+/// A figure of a distribution.
 #[derive(Clone, Copy, Debug)]
-enum Statistic {
+pub(crate) enum Statistic {
     Min,
     Mean,
     Max,
     Percentile(f64),
 }
 
-impl FromStr for Check {
+impl FromStr for Condition {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -106,64 +110,7 @@ impl FromStr for Metric {
     }
 }
 
-impl Metric {
-    fn of(self, outcome: &Outcome) -> Option<f64> {
-        let results = &outcome.results;
-        let count = |count: u64| Some(count as f64);
-        match self {
-            Self::Latency(Distribution::Reported, statistic) => statistic.of(&results.latency),
-            Self::Latency(Distribution::RoundTrip, statistic) => {
-                statistic.of(results.service.as_ref().unwrap_or(&results.latency))
-            }
-            Self::Latency(Distribution::Connect, statistic) => {
-                statistic.of(&results.connect.latency)
-            }
-            Self::Rate => Some(results.load.messages_per_second()),
-            Self::Errors => count(results.errors.total()),
-            Self::Retried => count(results.connect.retried),
-            Self::Failed => count(results.connect.failed),
-            Self::Wrong => count(results.load.wrong_bytes),
-            Self::Missing => count(results.load.missing_bytes),
-            Self::Extra => count(results.load.extra_bytes),
-            Self::Cpu => outcome.usage.cpu_us_per_message.map(|us| us * 1e3),
-            Self::Rss => outcome.usage.rss_bytes_per_connection,
-        }
-    }
-}
-
-impl Statistic {
-    fn of(self, latency: &Latency) -> Option<f64> {
-        match self {
-            Self::Min => latency.min().map(|nanos| nanos as f64),
-            Self::Mean => latency.mean(),
-            Self::Max => latency.max().map(|nanos| nanos as f64),
-            Self::Percentile(percent) => latency.percentile(percent).map(|nanos| nanos as f64),
-        }
-    }
-}
-
-impl Check {
-    /// What is to be said if the condition holds, or cannot be told.
-    pub(crate) fn complaint(&self, outcome: &Outcome) -> Option<String> {
-        let Some(value) = self.metric.of(outcome) else {
-            return Some(format!("{self}: the value is not known"));
-        };
-        let holds = if self.above { value > self.bound } else { value < self.bound };
-        holds.then(|| format!("{self}: it is {}", self.shown(value)))
-    }
-
-    fn shown(&self, value: f64) -> String {
-        match self.metric {
-            Metric::Latency(..) | Metric::Cpu => {
-                units::approximate_duration(Duration::from_secs_f64(value / 1e9))
-            }
-            Metric::Rss => format!("{value:.0} B"),
-            _ => format!("{value:.0}"),
-        }
-    }
-}
-
-impl fmt::Display for Check {
+impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
@@ -176,14 +123,14 @@ mod tests {
     #[test]
     fn conditions_are_read() {
         for text in ["p99>5ms", "rate<100k", "rtt.max>1s", "connect.p99.9 > 2ms", "rss>1K"] {
-            assert!(Check::from_str(text).is_ok(), "{text}");
+            assert!(Condition::from_str(text).is_ok(), "{text}");
         }
     }
 
     #[test]
     fn nonsense_is_refused() {
         for text in ["", "p99", "p99=5ms", "p101>5ms", "p99>5", "rate<5ms", "colour>3"] {
-            assert!(Check::from_str(text).is_err(), "{text}");
+            assert!(Condition::from_str(text).is_err(), "{text}");
         }
     }
 }

@@ -196,13 +196,14 @@ fn a_batch_that_outlives_the_stop_does_nothing() {
     assert!(!batch.is_empty());
     let registry = host.poll.registry().try_clone().unwrap();
     host.guest().force_shutdown(&registry, Instant::now());
-    for _ in 0..3 {
+    let start = Instant::now();
+    while !host.guest().is_finished() {
+        assert!(start.elapsed() < super::support::DEADLINE);
         for (token, readiness) in &batch {
             assert!(host.guest().handle_ready(*token, *readiness, Instant::now()));
         }
         host.end_turn();
     }
-    assert!(host.guest().is_finished());
     super::support::check(host.guest().report());
     assert_eq!(host.guest().next_deadline(), None);
 }

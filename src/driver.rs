@@ -11,7 +11,7 @@ use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
 use crate::handle::{StopFlag, StopRequest};
-use crate::intake::Queue;
+use crate::intake::Listen;
 use crate::orphan::Orphans;
 use crate::token::{Readiness, TokenRange};
 
@@ -21,7 +21,7 @@ const SLOTS: usize = 256;
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a server does, whatever its listeners and its poll are.
-pub(crate) struct Driver<Q: Queue> {
+pub(crate) struct Driver<Q: Listen> {
     pub(crate) engine: Engine<Q::Stream>,
     pub(crate) acceptor: Acceptor<Q>,
     pub(crate) requests: StopFlag,
@@ -33,7 +33,7 @@ pub(crate) struct Driver<Q: Queue> {
     room_due: Option<Instant>,
 }
 
-impl<Q: Queue> Driver<Q> {
+impl<Q: Listen> Driver<Q> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             engine: Engine::new(config),
@@ -153,7 +153,7 @@ impl<Q: Queue> Driver<Q> {
 
     /// While a queue waits for a slot, closes lingering connections whose peers have everything.
     fn make_room(&mut self, now: Instant) {
-        if !self.acceptor.is_parked() || self.engine.phase() >= Phase::Forcing {
+        if !self.acceptor.is_full() || self.engine.phase() >= Phase::Forcing {
             self.room_due = None;
         } else if self.room_due.is_none() || is_due(self.room_due, now) {
             self.engine.close_lingering(SLOTS);

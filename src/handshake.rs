@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::report::HalfOpen;
-use crate::intake::{KernelOf, Queue};
+use crate::intake::{KernelOf, Listen};
 use crate::pair::{Dumped, Pair, Sought, Standing, Visibility, key};
 
 /// Handshakes that are asked about in one turn.
@@ -127,7 +127,7 @@ impl Wait {
 
     /// Goes on with the wait; with `hurry` it ends without waiting. Returns whether it has ended
     /// in this call: then whoever completed has to be taken from the queue a last time.
-    pub(crate) fn step<Q: Queue>(
+    pub(crate) fn step<Q: Listen>(
         &mut self,
         endpoint: Option<&Q::Endpoint>,
         kernel: &mut KernelOf<Q>,
@@ -203,7 +203,7 @@ impl Wait {
         self.found.clear();
     }
 
-    fn look<Q: Queue>(
+    fn look<Q: Listen>(
         &mut self,
         endpoint: &Q::Endpoint,
         kernel: &mut KernelOf<Q>,
@@ -256,7 +256,12 @@ impl Wait {
     }
 
     /// Asks about some of those that are not over.
-    fn follow<Q: Queue>(&mut self, endpoint: &Q::Endpoint, kernel: &mut KernelOf<Q>, now: Instant) {
+    fn follow<Q: Listen>(
+        &mut self,
+        endpoint: &Q::Endpoint,
+        kernel: &mut KernelOf<Q>,
+        now: Instant,
+    ) {
         self.settle();
         let count = self.pairs.len().min(QUESTIONS);
         let (asked, _) = self.pairs.split_at_mut(count);

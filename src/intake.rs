@@ -1,4 +1,4 @@
-//! The accept policy: what a failed accept means, and when a queue is worth another look.
+//! The accept policy: what a failed accept means, and when to accept again.
 
 use mio::Token;
 use std::io;
@@ -9,10 +9,10 @@ use crate::engine::deadline::{after, is_due};
 use crate::engine::stream::Stream;
 use crate::pair::{Dumped, Pair, Pressure, Sought, Visibility};
 
-/// After this many failures in a row that were the peers' fault, it is taken for ours.
+/// After this many failures in a row that are the peers', they count as the system's.
 const PEER_FAILURES: u32 = 128;
-const FIRST_REST: Duration = Duration::from_millis(100);
-const LONGEST_REST: Duration = Duration::from_secs(1);
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Who takes clients from a listening socket's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,18 +26,18 @@ pub enum Ownership {
     Shared,
 }
 
-/// What asks the kernel about the connections of a queue.
-pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
+/// The handle by which the kernel is asked about the connections of a queue.
+pub(crate) type KernelOf<Q> = <<Q as Listen>::Stream as Stream>::Kernel;
 
 /// The accept queue of a listening socket, and the poll that reports events of it and of its
 /// clients.
-pub(crate) trait Queue {
+pub(crate) trait Listen {
     type Stream: Stream;
     type Poll;
     /// The address of a queue.
     type Endpoint: Clone;
 
-    /// What it listens on, for people.
+    /// Returns what it listens on, for messages.
     fn name(&self) -> &str;
 
     /// Takes the client that has waited longest, as accept(2).
@@ -86,48 +86,49 @@ pub(crate) trait Queue {
     fn deregister_stream(stream: &mut Self::Stream, poll: &Self::Poll) -> io::Result<()>;
 }
 
-/// What one call of accept came to.
+/// The result of one accept call.
 #[derive(Debug)]
 pub(crate) enum Accepted<S> {
     /// A new connection, and its peer's address if that has one.
     Client(S, Option<SocketAddr>),
     /// The queue is empty.
     Empty,
-    /// The new connection was broken before it could be taken: go on with the next.
+    /// The new connection was broken before it was accepted: continue with the next.
     Broken(io::Error),
-    /// Descriptors or memory are used up: rest, then try again.
+    /// Descriptors or memory are used up: back off, then try again.
     Exhausted(io::Error),
-    /// The listener is no more.
+    /// The listener does not work any more.
     Dead(io::Error),
 }
 
-/// Whether the queue is worth a look. Only an empty queue makes it wait for an event, because an
-/// edge that was once delivered does not come again.
+/// Whether to accept. Only an empty queue waits for an event, because an edge that was delivered
+/// does not come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The queue was seen empty.
-    Waiting,
-    /// There may be clients in it.
+    /// accept(2) found the queue empty: after the next event.
+    Empty,
+    /// There may be clients in the queue.
     Ready,
-    /// There may be clients in it, but no slot for them: after the next close.
+    /// There may be clients in the queue, but there is no slot for them: after the next close.
     Full,
-    /// There may be clients in it, but no means to take them: after the next close, or then.
-    Resting { until: Option<Instant>, pause: Duration },
+    /// There may be clients in the queue, but accept(2) failed for want of descriptors or memory:
+    /// after the next close, or at the end of the pause.
+    Backoff { until: Option<Instant>, pause: Duration },
 }
 
-/// A queue, and when to look into it.
+/// A listener, and when to accept from its queue.
 #[derive(Debug)]
-pub(crate) struct Intake<Q> {
+pub(crate) struct AcceptQueue<Q> {
     pub(crate) queue: Q,
-    /// Nobody else holds the socket: its queue is ours to empty.
+    /// No other process holds the socket: a stop empties its queue.
     owned: bool,
     state: State,
     peer_failures: u32,
 }
 
-impl<Q: Queue> Intake<Q> {
+impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn new(queue: Q, owned: bool) -> Self {
-        Self { queue, owned, state: State::Waiting, peer_failures: 0 }
+        Self { queue, owned, state: State::Empty, peer_failures: 0 }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -142,7 +143,7 @@ impl<Q: Queue> Intake<Q> {
         self.owned = is_owned;
     }
 
-    /// Takes one client from the queue.
+    /// Accepts one client.
     pub(crate) fn accept(&mut self) -> Accepted<Q::Stream> {
         let accepted = match self.queue.accept() {
             Ok((stream, peer)) => Accepted::Client(stream, peer),
@@ -164,69 +165,70 @@ impl<Q: Queue> Intake<Q> {
         }
     }
 
-    /// An event said that there may be clients. Does not end a rest.
+    /// Handles an event of the listener. Does not end a back-off.
     pub(crate) fn on_event(&mut self) {
-        if self.state == State::Waiting {
+        if self.state == State::Empty {
             self.state = State::Ready;
         }
     }
 
-    /// A connection of ours was closed, and with it a slot and a descriptor came free.
+    /// A connection was closed: a slot and a descriptor are free.
     pub(crate) fn on_freed(&mut self) {
-        if self.state != State::Waiting {
+        if self.state != State::Empty {
             self.state = State::Ready;
         }
     }
 
-    /// The queue was seen empty.
-    pub(crate) fn wait(&mut self) {
-        self.state = State::Waiting;
+    /// accept(2) found the queue empty.
+    pub(crate) fn set_empty(&mut self) {
+        self.state = State::Empty;
     }
 
-    /// Whether a client waits for a slot.
-    pub(crate) fn is_parked(&self) -> bool {
+    /// Returns whether a client may be waiting for a slot.
+    pub(crate) fn is_full(&self) -> bool {
         self.state == State::Full
     }
 
     /// There is no slot for the next client.
-    pub(crate) fn park(&mut self) {
+    pub(crate) fn set_full(&mut self) {
         self.state = State::Full;
     }
 
-    /// Something was taken: the next rest is a short one again.
-    pub(crate) fn proceed(&mut self) {
+    /// A client was accepted: the next back-off begins with the shortest pause.
+    pub(crate) fn set_ready(&mut self) {
         self.state = State::Ready;
     }
 
-    /// There is no means to take the next client: rests, longer each time until one is taken.
-    pub(crate) fn rest(&mut self, now: Instant) {
+    /// accept(2) failed for want of descriptors or memory: pauses, twice as long each time until a
+    /// client is accepted.
+    pub(crate) fn back_off(&mut self, now: Instant) {
         let pause = match self.state {
-            State::Resting { pause, .. } => pause.saturating_mul(2).min(LONGEST_REST),
-            State::Waiting | State::Ready | State::Full => FIRST_REST,
+            State::Backoff { pause, .. } => pause.saturating_mul(2).min(BACKOFF_MAX),
+            State::Empty | State::Ready | State::Full => BACKOFF_MIN,
         };
-        self.state = State::Resting { until: after(now, Some(pause)), pause };
+        self.state = State::Backoff { until: after(now, Some(pause)), pause };
     }
 
-    /// Whether to look into the queue now.
+    /// Returns whether to accept now.
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
         match self.state {
             State::Ready => true,
-            State::Resting { until, .. } => is_due(until, now),
-            State::Waiting | State::Full => false,
+            State::Backoff { until, .. } => is_due(until, now),
+            State::Empty | State::Full => false,
         }
     }
 
-    /// When to look into the queue without an event.
+    /// Returns when to accept without an event.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Ready => Some(now),
-            State::Resting { until, .. } => until,
-            State::Waiting | State::Full => None,
+            State::Backoff { until, .. } => until,
+            State::Empty | State::Full => None,
         }
     }
 }
 
-/// Says whose fault a failed accept is; accept(2), "Error handling".
+/// Classifies a failed accept by its cause: see accept(2), "Error handling".
 fn classify<S>(error: io::Error) -> Accepted<S> {
     if error.kind() == io::ErrorKind::WouldBlock {
         return Accepted::Empty;
@@ -236,7 +238,7 @@ fn classify<S>(error: io::Error) -> Accepted<S> {
             Accepted::Exhausted(error)
         }
         Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOSYS) => Accepted::Dead(error),
-        // Elsewhere this is what a peer gives that left before it was taken.
+        // Other systems return this for a peer that left before it was accepted.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         Some(libc::EINVAL) => Accepted::Dead(error),
         _ => Accepted::Broken(error),

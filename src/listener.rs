@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::diagnosis::{Kernel, pressure};
 use crate::error::{Error, ErrorKind};
 use crate::gate;
-use crate::intake::Queue;
+use crate::intake::Listen;
 use crate::pair::{Dumped, Pair, Pressure, Sought, Visibility};
 use crate::socket::Socket;
 
@@ -120,7 +120,7 @@ impl Listener {
     }
 }
 
-impl Queue for Listener {
+impl Listen for Listener {
     type Stream = Socket;
     type Poll = Registry;
     type Endpoint = SocketAddr;

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::deadline::{after, is_due};
-use crate::intake::{KernelOf, Queue};
+use crate::intake::{KernelOf, Listen};
 use crate::pair::{Dumped, Pair, Sought, Standing};
 
 /// Sockets that are asked about in one turn.
@@ -79,7 +79,7 @@ impl<E> Orphans<E> {
     /// none is waited for any more.
     pub(crate) fn step<Q>(&mut self, kernel: &mut KernelOf<Q>, now: Instant, hurry: bool) -> bool
     where
-        Q: Queue<Endpoint = E>,
+        Q: Listen<Endpoint = E>,
     {
         if !hurry && self.due.is_some() && !is_due(self.due, now) {
             return self.is_over();
@@ -107,7 +107,7 @@ impl<E> Orphans<E> {
 
     fn look<Q>(&mut self, at: usize, begun: bool, kernel: &mut KernelOf<Q>)
     where
-        Q: Queue<Endpoint = E>,
+        Q: Listen<Endpoint = E>,
     {
         let Some(site) = self.sites.get_mut(at) else {
             self.state = State::Following;
@@ -129,7 +129,7 @@ impl<E> Orphans<E> {
 
     fn follow<Q>(&mut self, kernel: &mut KernelOf<Q>)
     where
-        Q: Queue<Endpoint = E>,
+        Q: Listen<Endpoint = E>,
     {
         let mut room = QUESTIONS;
         for site in &mut self.sites {

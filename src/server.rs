@@ -16,7 +16,7 @@ use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::error::Error;
 use crate::handle::{HostWaker, ShutdownHandle};
-use crate::intake::{Intake, Ownership};
+use crate::intake::{AcceptQueue, Ownership};
 use crate::listener::{ListenSocket, Listener};
 use crate::token::Readiness;
 
@@ -131,7 +131,7 @@ impl Server {
         let id = ListenerId(self.driver.acceptor.tokens());
         self.addresses.extend(listener.address());
         let is_owned = ownership == Ownership::Exclusive;
-        self.driver.acceptor.add(Intake::new(listener, is_owned));
+        self.driver.acceptor.add(AcceptQueue::new(listener, is_owned));
         id
     }
 

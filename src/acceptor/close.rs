@@ -9,7 +9,7 @@ use crate::engine::deadline::earlier;
 use crate::engine::phase::Phase;
 use crate::engine::report::HalfOpen;
 use crate::handshake::Wait;
-use crate::intake::{Accepted, Intake, Queue};
+use crate::intake::{AcceptQueue, Accepted, Listen};
 use crate::pair::Visibility;
 
 /// Clients that a sweep takes at most: more than any queue holds.
@@ -28,7 +28,7 @@ pub(super) struct Closing<E> {
     pub(super) shared: bool,
 }
 
-impl<Q: Queue> Acceptor<Q> {
+impl<Q: Listen> Acceptor<Q> {
     /// Ends the listeners: deregisters them, keeps new handshakes out, takes in who is waiting
     /// until no half-open handshake is left, and closes them; what is not done yet stays for
     /// another call. Under force who waits is counted and let go. Without tokens the listeners
@@ -88,7 +88,7 @@ impl<Q: Queue> Acceptor<Q> {
                 }
                 if listener.is_owned() {
                     gated &= listener.queue.shut_gate();
-                    listener.proceed();
+                    listener.set_ready();
                 }
             }
             let wait = Wait::new(visibility, cookies, self.handshake_grace, turn.now);
@@ -103,7 +103,7 @@ impl<Q: Queue> Acceptor<Q> {
     fn close_one(
         &mut self,
         index: usize,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
@@ -133,7 +133,7 @@ impl<Q: Queue> Acceptor<Q> {
     }
 
     /// Adds up what became of the half-open handshakes of a listener.
-    fn account(&mut self, index: usize, listener: &mut Intake<Q>, now: Instant) {
+    fn account(&mut self, index: usize, listener: &mut AcceptQueue<Q>, now: Instant) {
         self.gauge.add(listener.queue.pressure(), now);
         let (overflowed, cookies) = (self.gauge.has_overflows(now), self.gauge.has_cookies(now));
         let Some(closing) = &mut self.closing else { return };
@@ -158,7 +158,7 @@ impl<Q: Queue> Acceptor<Q> {
     fn empty(
         &mut self,
         index: usize,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
@@ -178,7 +178,7 @@ impl<Q: Queue> Acceptor<Q> {
 
     fn sweep(
         &mut self,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
@@ -202,7 +202,7 @@ impl<Q: Queue> Acceptor<Q> {
 
     /// Lets go of who is still waiting, and counts them. Returns whether that is all that can be
     /// done: for want of a descriptor it is tried again as long as connections are being closed.
-    fn abandon(&mut self, listener: &mut Intake<Q>, engine: &mut Engine<Q::Stream>) -> bool {
+    fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;
         for _ in 0..SWEEP {

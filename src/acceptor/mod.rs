@@ -11,7 +11,7 @@ use self::close::Closing;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
-use crate::intake::{Accepted, Intake, Queue};
+use crate::intake::{AcceptQueue, Accepted, Listen};
 use crate::pressure::Gauge;
 use crate::token::TokenRange;
 
@@ -41,20 +41,20 @@ impl Throttle {
 
 /// What one turn of a server works with.
 #[derive(Debug)]
-pub(crate) struct Turn<'a, Q: Queue> {
+pub(crate) struct Turn<'a, Q: Listen> {
     pub(crate) poll: &'a Q::Poll,
     /// What the server is registered with; `None` while it is not.
     pub(crate) tokens: Option<TokenRange>,
     pub(crate) now: Instant,
 }
 
-impl<Q: Queue> Clone for Turn<'_, Q> {
+impl<Q: Listen> Clone for Turn<'_, Q> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<Q: Queue> Copy for Turn<'_, Q> {}
+impl<Q: Listen> Copy for Turn<'_, Q> {}
 
 /// How a look into one queue ended.
 #[derive(Debug)]
@@ -68,9 +68,9 @@ enum Look {
 }
 
 /// The listeners of a server and what is counted of them.
-pub(crate) struct Acceptor<Q: Queue> {
+pub(crate) struct Acceptor<Q: Listen> {
     /// By token; `None` once closed.
-    listeners: Vec<Option<Intake<Q>>>,
+    listeners: Vec<Option<AcceptQueue<Q>>>,
     /// The stop has deregistered them; those still here are being emptied.
     closing: Option<Closing<Q::Endpoint>>,
     handshake_grace: Duration,
@@ -87,7 +87,7 @@ pub(crate) struct Acceptor<Q: Queue> {
     full: Throttle,
 }
 
-impl<Q: Queue> Acceptor<Q> {
+impl<Q: Listen> Acceptor<Q> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             listeners: Vec::new(),
@@ -104,7 +104,7 @@ impl<Q: Queue> Acceptor<Q> {
         }
     }
 
-    pub(crate) fn add(&mut self, listener: Intake<Q>) {
+    pub(crate) fn add(&mut self, listener: AcceptQueue<Q>) {
         self.listeners.push(Some(listener));
     }
 
@@ -113,17 +113,17 @@ impl<Q: Queue> Acceptor<Q> {
         self.listeners.len()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Intake<Q>> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AcceptQueue<Q>> {
         self.listeners.iter().flatten()
     }
 
     /// Iterates over the open listeners with their indexes.
-    pub(crate) fn iter_numbered(&self) -> impl Iterator<Item = (usize, &Intake<Q>)> {
+    pub(crate) fn iter_numbered(&self) -> impl Iterator<Item = (usize, &AcceptQueue<Q>)> {
         let slots = self.listeners.iter().enumerate();
         slots.filter_map(|(index, listener)| Some((index, listener.as_ref()?)))
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Intake<Q>> {
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut AcceptQueue<Q>> {
         self.listeners.iter_mut().flatten()
     }
 
@@ -164,7 +164,7 @@ impl<Q: Queue> Acceptor<Q> {
         match self.listeners.get_mut(index) {
             None => false,
             Some(listener) => {
-                listener.iter_mut().for_each(Intake::on_event);
+                listener.iter_mut().for_each(AcceptQueue::on_event);
                 true
             }
         }
@@ -172,12 +172,12 @@ impl<Q: Queue> Acceptor<Q> {
 
     /// Slots and descriptors came free.
     pub(crate) fn on_freed(&mut self) {
-        self.iter_mut().for_each(Intake::on_freed);
+        self.iter_mut().for_each(AcceptQueue::on_freed);
     }
 
     /// Returns whether a queue waits for a slot.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.iter().any(Intake::is_parked)
+    pub(crate) fn is_full(&self) -> bool {
+        self.iter().any(AcceptQueue::is_full)
     }
 
     /// Returns where closed sockets of the server's may be found, once the listeners are closed,
@@ -232,7 +232,7 @@ impl<Q: Queue> Acceptor<Q> {
 
     fn look(
         &mut self,
-        listener: &mut Intake<Q>,
+        listener: &mut AcceptQueue<Q>,
         most: u32,
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
@@ -243,11 +243,11 @@ impl<Q: Queue> Acceptor<Q> {
                     let open = engine.open();
                     warn!(
                         "{open} connections open, as many as there may be: clients wait in the \
-                         queue of {} (said {suppressed} times less)",
+                         queue of {} ({suppressed} similar messages suppressed)",
                         listener.name()
                     );
                 }
-                listener.park();
+                listener.set_full();
                 return Look::More;
             }
             let accepted = match listener.accept() {
@@ -260,17 +260,17 @@ impl<Q: Queue> Acceptor<Q> {
                 other => Err(other),
             };
             match accepted {
-                Ok(()) => listener.proceed(),
+                Ok(()) => listener.set_ready(),
                 Err(Accepted::Client(..)) => self.refused = self.refused.saturating_add(1),
                 Err(Accepted::Empty) => {
-                    listener.wait();
+                    listener.set_empty();
                     return Look::Empty;
                 }
                 Err(Accepted::Broken(error)) => {
                     self.note(listener, "a client that left", &error, turn.now)
                 }
                 Err(Accepted::Exhausted(error)) => {
-                    listener.rest(turn.now);
+                    listener.back_off(turn.now);
                     self.note(listener, "clients wait in its queue", &error, turn.now);
                     return Look::More;
                 }
@@ -312,7 +312,7 @@ impl<Q: Queue> Acceptor<Q> {
         Ok(())
     }
 
-    fn note(&mut self, listener: &Intake<Q>, what: &str, error: &io::Error, now: Instant) {
+    fn note(&mut self, listener: &AcceptQueue<Q>, what: &str, error: &io::Error, now: Instant) {
         self.errors = self.errors.saturating_add(1);
         if let Some(suppressed) = self.failures.admit(now) {
             warn!(
@@ -323,7 +323,7 @@ impl<Q: Queue> Acceptor<Q> {
     }
 }
 
-fn deregister<Q: Queue>(listener: &mut Intake<Q>, poll: &Q::Poll) {
+fn deregister<Q: Listen>(listener: &mut AcceptQueue<Q>, poll: &Q::Poll) {
     if let Err(error) = listener.queue.deregister(poll) {
         warn!("deregister the listener on {}: {error}", listener.name());
     }

@@ -7,7 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::Queue;
+use super::Listen;
 use crate::diagnosis::Kernel;
 use crate::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
 use crate::socket::Socket;
@@ -34,7 +34,7 @@ pub(crate) fn peer(port: u16) -> SocketAddr {
 /// A queue that is never accepted from.
 pub(crate) enum Played {}
 
-impl Queue for Played {
+impl Listen for Played {
     type Stream = Socket;
     type Poll = ();
     type Endpoint = Shared;

@@ -38,10 +38,10 @@ fn every_failure_has_its_policy() {
 fn a_rest_doubles_up_to_a_second() {
     let now = Instant::now();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut listener = Intake::new(Listener::bind(address, &Config::new()).unwrap(), true);
+    let mut listener = AcceptQueue::new(Listener::bind(address, &Config::new()).unwrap(), true);
     let mut pauses = Vec::new();
     for _ in 0..6 {
-        listener.rest(now);
+        listener.back_off(now);
         let until = listener.next_deadline(now).unwrap();
         pauses.push((until - now).as_millis());
         assert!(!listener.is_ready(now));
@@ -49,7 +49,7 @@ fn a_rest_doubles_up_to_a_second() {
     }
     assert_eq!(pauses, [100, 200, 400, 800, 1000, 1000]);
     listener.on_event();
-    assert!(!listener.is_ready(now), "an event does not end a rest");
+    assert!(!listener.is_ready(now), "an event does not end a back-off");
     listener.on_freed();
     assert!(listener.is_ready(now), "a close of ours does");
 }

@@ -10,7 +10,7 @@ use super::end::End;
 use super::line::Fate;
 use super::network::Network;
 use crate::engine::phase::Phase;
-use crate::intake::Queue;
+use crate::intake::Listen;
 use crate::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
 
 /// Calls of accept that one turn of a running server may make on one queue.
@@ -255,7 +255,7 @@ impl Tap {
     }
 }
 
-impl Queue for Tap {
+impl Listen for Tap {
     type Stream = End;
     type Poll = Shared;
     type Endpoint = (Shared, usize);

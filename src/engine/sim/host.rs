@@ -14,7 +14,7 @@ use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
 use crate::handle::{HostWaker, ShutdownHandle};
-use crate::intake::Intake;
+use crate::intake::AcceptQueue;
 use crate::token::{Readiness, TokenRange};
 
 /// Turns after which a life counts as endless.
@@ -63,7 +63,7 @@ impl Host {
         let mut driver = Driver::new(&plan.config);
         driver.engine.observe(Box::new(network.clone()));
         for (at, door) in plan.doors.iter().enumerate() {
-            driver.acceptor.add(Intake::new(Tap::new(&network, at), door.owned));
+            driver.acceptor.add(AcceptQueue::new(Tap::new(&network, at), door.owned));
         }
         driver.register(&network, plan.tokens, plan.capacity).unwrap();
         Self {

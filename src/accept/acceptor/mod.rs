@@ -176,8 +176,8 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Returns whether a queue waits for a slot.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.iter().any(AcceptQueue::is_parked)
+    pub(crate) fn is_full(&self) -> bool {
+        self.iter().any(AcceptQueue::is_full)
     }
 
     /// Returns where closed sockets of the server's may be found, once the listeners are closed,
@@ -263,7 +263,7 @@ impl<Q: Listen> Acceptor<Q> {
                 Ok(()) => listener.set_ready(),
                 Err(Accepted::Client(..)) => self.over_quota = self.over_quota.saturating_add(1),
                 Err(Accepted::Empty) => {
-                    listener.wait();
+                    listener.set_empty();
                     return BatchEnd::Empty;
                 }
                 Err(Accepted::Broken(error)) => {

@@ -106,7 +106,7 @@ pub(crate) enum Accepted<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The queue was seen empty.
-    Waiting,
+    Empty,
     /// There may be clients in it.
     Ready,
     /// There may be clients in it, but no slot for them: after the next close.
@@ -127,7 +127,7 @@ pub(crate) struct AcceptQueue<Q> {
 
 impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn new(queue: Q, owned: bool) -> Self {
-        Self { queue, owned, state: State::Waiting, peer_failures: 0 }
+        Self { queue, owned, state: State::Empty, peer_failures: 0 }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -166,25 +166,25 @@ impl<Q: Listen> AcceptQueue<Q> {
 
     /// An event said that there may be clients. Does not end a rest.
     pub(crate) fn on_event(&mut self) {
-        if self.state == State::Waiting {
+        if self.state == State::Empty {
             self.state = State::Ready;
         }
     }
 
     /// A connection of ours was closed, and with it a slot and a descriptor came free.
     pub(crate) fn on_freed(&mut self) {
-        if self.state != State::Waiting {
+        if self.state != State::Empty {
             self.state = State::Ready;
         }
     }
 
     /// The queue was seen empty.
-    pub(crate) fn wait(&mut self) {
-        self.state = State::Waiting;
+    pub(crate) fn set_empty(&mut self) {
+        self.state = State::Empty;
     }
 
     /// Whether a client waits for a slot.
-    pub(crate) fn is_parked(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.state == State::Full
     }
 
@@ -202,7 +202,7 @@ impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn back_off(&mut self, now: Instant) {
         let pause = match self.state {
             State::BackingOff { pause, .. } => pause.saturating_mul(2).min(BACKOFF_MAX),
-            State::Waiting | State::Ready | State::Full => BACKOFF_MIN,
+            State::Empty | State::Ready | State::Full => BACKOFF_MIN,
         };
         self.state = State::BackingOff { until: after(now, Some(pause)), pause };
     }
@@ -212,7 +212,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         match self.state {
             State::Ready => true,
             State::BackingOff { until, .. } => is_due(until, now),
-            State::Waiting | State::Full => false,
+            State::Empty | State::Full => false,
         }
     }
 
@@ -221,7 +221,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         match self.state {
             State::Ready => Some(now),
             State::BackingOff { until, .. } => until,
-            State::Waiting | State::Full => None,
+            State::Empty | State::Full => None,
         }
     }
 }

@@ -369,12 +369,18 @@ fn a_queue_is_taken_back_from_a_successor_that_ends_early() {
     let address = format!("unix:{}", path.display());
     let mut process = installed.start(&["-l", &address, "--lame-duck", "1s"]);
     installed.wait_for_log("] ready", 1);
-    // It says that it serves, and ends.
-    installed.replace_by("#!/bin/sh\nprintf R >&0\nexec sleep 0.3\n");
+    // It says that it serves, accepts what it is offered, and ends.
+    installed.replace_by("#!/bin/sh\nprintf RA >&0\nexec sleep 0.3\n");
     process.signal(Signal::USR2);
     installed.wait_for_log("has ended", 1);
     process.finish().exits(0);
     assert!(!path.exists(), "the file is ours again, as its queue is");
+}
+
+#[test]
+fn a_successor_that_ends_instead_of_taking_over_changes_nothing() {
+    let script = "#!/bin/sh\nprintf R >&0\nexec sleep 0.1\n";
+    carries_on(script, 2, &["ends before it has taken over", "exit status: 0"]);
 }
 
 #[test]

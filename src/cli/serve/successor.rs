@@ -93,6 +93,8 @@ pub(crate) struct Successor {
     let_go: bool,
     /// When it takes too long.
     due: Option<Instant>,
+    /// How long it may take to end after SIGTERM.
+    end_timeout: Duration,
 }
 
 impl Successor {
@@ -124,6 +126,7 @@ impl Successor {
             is_closed: false,
             let_go: false,
             due: now.checked_add(READY_TIMEOUT),
+            end_timeout: END_TIMEOUT,
         })
     }
 
@@ -172,15 +175,21 @@ impl Successor {
                 _ => GiverInput::Closed,
             };
             self.is_closed = input == GiverInput::Closed;
-            let why = match self.giver {
-                Giver::Starting => "it did not get ready; carrying on",
-                _ => "it stops",
-            };
-            if self.is_closed && self.giver != Giver::Alone {
-                warn!(target: TARGET, "the successor, process {}, ends: {why}", self.pid());
+            if self.is_closed {
+                self.warn_of_end();
             }
             self.on(input, now);
         }
+    }
+
+    fn warn_of_end(&self) {
+        let what = match self.giver {
+            Giver::Starting => "ends: it did not get ready; carrying on",
+            Giver::Offered => "ends before it has taken over",
+            Giver::Given => "has ended",
+            Giver::Withdrawn { .. } | Giver::Alone => return,
+        };
+        warn!(target: TARGET, "the successor, process {}, {what}", self.pid());
     }
 
     /// Notes that this process stops.
@@ -188,6 +197,7 @@ impl Successor {
         if self.giver == Giver::Starting {
             self.warn("this process is stopping");
         }
+        self.end_timeout = LAST_GRACE;
         self.on(GiverInput::Stop, now);
     }
 
@@ -229,7 +239,7 @@ impl Successor {
     fn terminate(&mut self, now: Instant) {
         if self.process == Process::Runs {
             self.signal(Signal::TERM);
-            self.process = Process::Ending { until: now.checked_add(END_TIMEOUT) };
+            self.process = Process::Ending { until: now.checked_add(self.end_timeout) };
         }
         self.due = None;
     }

@@ -5,12 +5,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::crowd::{Crowd, Target};
 use crate::host::{copy_program, descriptors};
+use crate::storm;
 use crate::support::{DEADLINE, Directory, Process, netgrace, wait_for};
 
 /// A copy of the program that a test may replace, and what it leaves behind.
@@ -78,13 +80,13 @@ impl Drop for Installed {
     /// Whatever a failed test left running.
     fn drop(&mut self) {
         let log = self.log();
-        for line in log.lines().filter(|_| std::thread::panicking()) {
+        for line in log.lines().filter(|_| thread::panicking()) {
             let number = line.split("started process ").nth(1).and_then(|n| n.split(' ').next());
             if let Some(pid) = number.and_then(|n| n.parse().ok()).and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("--- log\n{log}---");
         }
     }
@@ -367,12 +369,18 @@ fn a_queue_is_taken_back_from_a_successor_that_ends_early() {
     let address = format!("unix:{}", path.display());
     let mut process = installed.start(&["-l", &address, "--lame-duck", "1s"]);
     installed.wait_for_log("] ready", 1);
-    // It says that it serves, and ends.
-    installed.replace_by("#!/bin/sh\nprintf R >&0\nexec sleep 0.3\n");
+    // It says that it serves, accepts what it is offered, and ends.
+    installed.replace_by("#!/bin/sh\nprintf RA >&0\nexec sleep 0.3\n");
     process.signal(Signal::USR2);
     installed.wait_for_log("has ended", 1);
     process.finish().exits(0);
     assert!(!path.exists(), "the file is ours again, as its queue is");
+}
+
+#[test]
+fn a_successor_that_ends_instead_of_taking_over_changes_nothing() {
+    let script = "#!/bin/sh\nprintf R >&0\nexec sleep 0.1\n";
+    carries_on(script, 2, &["ends before it has taken over", "exit status: 0"]);
 }
 
 #[test]
@@ -403,6 +411,41 @@ fn only_one_successor_is_started_at_a_time() {
     installed.wait_for_log("no successor is started: another one is starting", 1);
     process.signal(Signal::TERM);
     process.finish().exits(0);
+}
+
+/// Both processes get a stop signal at the same time, at any instant of the handover.
+#[test]
+fn a_stop_of_both_processes_resets_nobody() {
+    let mut sum = storm::Count::default();
+    for round in 0..24 {
+        let installed = Installed::new();
+        let ports = installed.directory.join("ports");
+        let args = ["-l", "127.0.0.1:0", "--backlog", "4096", "--idle-grace", "20ms"];
+        let mut process = installed
+            .start(&[&args[..], &["--port-file", ports.to_str().expect("UTF-8")]].concat());
+        let address = first_line(&ports).parse().expect("an address");
+        let clients = storm::storm(address);
+        process.signal(Signal::USR2);
+        if round % 3 == 0 {
+            installed.wait_for_log("started process ", 1);
+        } else {
+            installed.wait_for_log("] ready", 2);
+        }
+        // From the start of the successor to when the old one has long let go.
+        thread::sleep(Duration::from_micros(400 * (round / 3)));
+        let successor = installed.successor();
+        process.signal(Signal::INT);
+        let _ = kill_process(successor, Signal::INT);
+        let storm::Count { connected, lost } = storm::total(clients);
+        sum.connected += connected;
+        sum.lost += lost;
+        process.finish().exits(0);
+        wait_for_end(successor);
+        let log = installed.log();
+        assert_eq!(lost, 0, "round {round}, {connected} connected\n{log}");
+        assert!(!log.contains("ERROR"), "{log}");
+    }
+    assert!(sum.connected > 400, "{sum:?}");
 }
 
 #[test]

@@ -68,6 +68,7 @@ const ORDER: &[&str] = &[
     "cli::admin::connection",
     "cli::admin",
     "cli::serve::manager",
+    "cli::serve::transfer",
     "cli::serve::predecessor",
     "cli::serve::successor",
     "cli::serve::service",

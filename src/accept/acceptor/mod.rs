@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use self::close::Closing;
 use crate::accept::pressure::Gauge;
-use crate::accept::queue::{AcceptQueue, Accepted, Listen};
+use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
@@ -139,9 +139,9 @@ impl<Q: Listen> Acceptor<Q> {
         self.over_quota
     }
 
-    pub(crate) fn set_owned(&mut self, index: usize, is_owned: bool) {
+    pub(crate) fn set_ownership(&mut self, index: usize, ownership: Ownership) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
-            listener.set_owned(is_owned);
+            listener.set_ownership(ownership);
         }
     }
 

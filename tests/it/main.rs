@@ -16,6 +16,8 @@ mod accept;
 mod admin;
 mod api;
 #[cfg(feature = "cli")]
+mod audit;
+#[cfg(feature = "cli")]
 mod awkward;
 #[cfg(feature = "cli")]
 mod bare;
@@ -41,6 +43,8 @@ mod files;
 #[cfg(feature = "cli")]
 mod flood;
 #[cfg(feature = "cli")]
+mod handshake;
+#[cfg(feature = "cli")]
 mod host;
 #[cfg(feature = "cli")]
 mod inherited;
@@ -51,6 +55,8 @@ mod library;
 mod naive;
 #[cfg(feature = "cli")]
 mod output;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod promise;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

@@ -72,6 +72,8 @@ mod stop;
 #[cfg(feature = "cli")]
 mod storm;
 #[cfg(feature = "cli")]
+mod successor;
+#[cfg(feature = "cli")]
 mod support;
 #[cfg(feature = "cli")]
 mod survive;

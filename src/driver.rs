@@ -2,17 +2,23 @@
 
 use mio::Token;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::acceptor::Acceptor;
+use crate::acceptor::{Acceptor, Turn};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::deadline::earlier;
+use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
 use crate::handle::{StopFlag, StopRequest};
 use crate::intake::Queue;
+use crate::orphan::Orphans;
 use crate::token::{Readiness, TokenRange};
+
+/// Lingering connections that make room for clients in one turn.
+const SLOTS: usize = 256;
+/// How often to look whether one may be closed by now.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a server does, whatever its listeners and its poll are.
 pub(crate) struct Driver<Q: Queue> {
@@ -21,15 +27,21 @@ pub(crate) struct Driver<Q: Queue> {
     pub(crate) requests: StopFlag,
     /// What it is registered with; `None` while it is not.
     tokens: Option<TokenRange>,
+    /// What is waited for once every connection is closed.
+    orphans: Option<Orphans<Q::Endpoint>>,
+    /// While a queue waits for a slot: not to look for room before.
+    room_due: Option<Instant>,
 }
 
 impl<Q: Queue> Driver<Q> {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             engine: Engine::new(config),
-            acceptor: Acceptor::new(),
+            acceptor: Acceptor::new(config),
             requests: StopFlag::default(),
             tokens: None,
+            orphans: None,
+            room_due: None,
         }
     }
 
@@ -121,21 +133,67 @@ impl<Q: Queue> Driver<Q> {
         if freed > 0 {
             self.acceptor.on_freed();
         }
-        if self.acceptor.is_closed() {
+        if self.is_done() && self.wait_for_orphans(now) {
             self.engine.finish(now);
         }
     }
 
     /// New clients, and everything that is due. Answers how many slots came free.
     fn serve(&mut self, poll: &Q::Poll, now: Instant) -> usize {
-        if self.engine.phase() < Phase::Draining
-            && let Some(tokens) = self.tokens
-            && let Some(how) = self.acceptor.accept(&mut self.engine, poll, tokens, now)
-        {
-            self.engine.request(Cause::ListenerFailed(how), now);
+        if self.engine.phase() < Phase::Draining && self.tokens.is_some() {
+            let turn = Turn { poll, tokens: self.tokens, now };
+            if let Some(how) = self.acceptor.accept(&mut self.engine, turn) {
+                self.engine.request(Cause::ListenerFailed(how), now);
+            }
         }
         self.close_listeners(poll, now);
+        self.make_room(now);
         self.engine.end_turn(now)
+    }
+
+    /// While a queue waits for a slot, closes lingering connections whose peers have everything.
+    fn make_room(&mut self, now: Instant) {
+        if !self.acceptor.is_parked() || self.engine.phase() >= Phase::Forcing {
+            self.room_due = None;
+        } else if self.room_due.is_none() || is_due(self.room_due, now) {
+            self.engine.close_lingering(SLOTS);
+            self.room_due = after(now, Some(ROOM_PAUSE));
+        }
+    }
+
+    /// Returns when a stop looks for room again without an event.
+    fn room_deadline(&self) -> Option<Instant> {
+        let is_stopping = self.engine.phase() == Phase::Draining;
+        self.room_due.filter(|_| is_stopping && self.engine.has_lingering())
+    }
+
+    /// Returns whether a stop has nothing left to serve.
+    fn is_done(&self) -> bool {
+        let phase = self.engine.phase();
+        let is_stopping = phase >= Phase::Draining && phase < Phase::Finished;
+        is_stopping && self.engine.open() == 0 && self.acceptor.is_closed()
+    }
+
+    /// Waits for closed sockets whose bytes are on their way, if there may be some. Returns
+    /// whether none is waited for any more.
+    fn wait_for_orphans(&mut self, now: Instant) -> bool {
+        if !self.engine.may_have_orphans() {
+            return true;
+        }
+        let hurry = self.engine.phase() >= Phase::Forcing;
+        if self.orphans.is_none() {
+            let (endpoints, complete) = self.acceptor.take_endpoints();
+            let unseen = u64::from(!complete);
+            self.orphans = Some(Orphans::new(endpoints, unseen));
+        }
+        let Some(orphans) = &mut self.orphans else { return true };
+        let over = orphans.step::<Q>(self.engine.kernel(), now, hurry);
+        if over {
+            let lost = orphans.lost();
+            let unconfirmed = &mut self.engine.report_mut().unconfirmed;
+            *unconfirmed = unconfirmed.saturating_add(lost);
+        }
+        over
     }
 
     /// When to end a turn without an event; in the past: now.
@@ -153,11 +211,12 @@ impl<Q: Queue> Driver<Q> {
         if self.is_away() {
             return self.engine.stop_deadline();
         }
-        let stopping = phase >= Phase::Draining && phase < Phase::Finished;
-        if stopping && self.engine.open() == 0 && self.acceptor.is_closed() {
-            return Some(now);
+        if self.is_done() {
+            let orphans = self.orphans.as_ref().map(Orphans::next_deadline);
+            return orphans.map_or(Some(now), |due| earlier(due, self.engine.stop_deadline()));
         }
-        earlier(self.engine.next_deadline(), self.acceptor.next_deadline(now))
+        let due = earlier(self.engine.next_deadline(), self.acceptor.next_deadline(now));
+        earlier(due, self.room_deadline())
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -190,7 +249,8 @@ impl<Q: Queue> Driver<Q> {
     fn close_listeners(&mut self, poll: &Q::Poll, now: Instant) {
         let due = self.engine.phase() >= Phase::Draining && !self.is_away();
         if due && !self.acceptor.is_closed() {
-            self.acceptor.close(&mut self.engine, poll, self.tokens, now);
+            let turn = Turn { poll, tokens: self.tokens, now };
+            self.acceptor.close(&mut self.engine, turn);
         }
     }
 }

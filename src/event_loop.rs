@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use crate::engine::phase::Cause;
 use crate::engine::report::Report;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+#[cfg(feature = "signals")]
+use crate::error::ErrorKind;
 use crate::handle::ShutdownHandle;
 #[cfg(feature = "signals")]
 use crate::handle::StopRequest;
@@ -91,6 +93,7 @@ impl EventLoop {
     ///
     /// [`ErrorKind::Signal`] if the poll refuses them.
     #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     pub fn watch_signals(&mut self, mut signals: Signals) -> Result<(), Error> {
         self.poll
             .registry()
@@ -104,6 +107,7 @@ impl EventLoop {
     /// Returns the signals that the loop watches, to [`take`](Signals::take) those that are the
     /// host's.
     #[cfg(feature = "signals")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
     #[must_use]
     pub fn signals(&self) -> Option<&Signals> {
         self.signals.as_ref()

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::deadline::{after, is_due};
 use crate::engine::stream::Stream;
+use crate::pair::{Dumped, Pair, Pressure, Sought, Visibility};
 
 /// After this many failures in a row that were the peers' fault, it is taken for ours.
 const PEER_FAILURES: u32 = 128;
@@ -25,11 +26,16 @@ pub enum Ownership {
     Shared,
 }
 
+/// What asks the kernel about the connections of a queue.
+pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
+
 /// The accept queue of a listening socket, and the poll that reports events of it and of its
 /// clients.
 pub(crate) trait Queue {
     type Stream: Stream;
     type Poll;
+    /// The address of a queue.
+    type Endpoint: Clone;
 
     /// What it listens on, for people.
     fn name(&self) -> &str;
@@ -38,8 +44,32 @@ pub(crate) trait Queue {
     fn accept(&mut self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 
     /// Lets no new handshake begin, so that none completes between the last accept and the close.
-    /// What the system does not allow is left: then a handshake may fall in between.
-    fn shut_gate(&mut self);
+    /// Returns whether that was possible: otherwise a handshake may fall in between.
+    fn shut_gate(&mut self) -> bool;
+
+    /// Returns what can be known of its half-open handshakes.
+    fn visibility(&mut self, kernel: &mut KernelOf<Self>) -> Visibility;
+
+    /// Returns the kernel's counters, unless they cannot be read.
+    fn pressure(&mut self) -> Option<Pressure>;
+
+    /// Returns what dumps need to know of it, which outlives it; `None` where there is nothing to
+    /// dump.
+    fn endpoint(&self) -> Option<Self::Endpoint>;
+
+    /// Begins a dump of the connections of an endpoint, or goes on with the one that was begun,
+    /// and appends what this slice of it found. Only one dump is under way at a time; `restart`
+    /// gives up one that is not complete.
+    fn dump(
+        endpoint: &Self::Endpoint,
+        sought: Sought,
+        restart: bool,
+        kernel: &mut KernelOf<Self>,
+        found: &mut Vec<Pair>,
+    ) -> Dumped;
+
+    /// Asks the kernel for the standing of connections that a dump found.
+    fn ask(endpoint: &Self::Endpoint, kernel: &mut KernelOf<Self>, pairs: &mut [Pair]);
 
     fn register(&mut self, poll: &Self::Poll, token: Token) -> io::Result<()>;
 
@@ -153,6 +183,11 @@ impl<Q: Queue> Intake<Q> {
         self.state = State::Waiting;
     }
 
+    /// Whether a client waits for a slot.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.state == State::Full
+    }
+
     /// There is no slot for the next client.
     pub(crate) fn park(&mut self) {
         self.state = State::Full;
@@ -208,5 +243,7 @@ fn classify<S>(error: io::Error) -> Accepted<S> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;

@@ -9,9 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::diagnosis::{Kernel, pressure};
 use crate::error::{Error, ErrorKind};
 use crate::gate;
 use crate::intake::Queue;
+use crate::pair::{Dumped, Pair, Pressure, Sought, Visibility};
 use crate::socket::Socket;
 
 /// A listening socket that is handed in: a TCP or Unix listener of `std` or mio. See
@@ -121,6 +123,7 @@ impl Listener {
 impl Queue for Listener {
     type Stream = Socket;
     type Poll = Registry;
+    type Endpoint = SocketAddr;
 
     fn name(&self) -> &str {
         &self.name
@@ -144,16 +147,52 @@ impl Queue for Listener {
         Ok((Socket::new(stream), peer))
     }
 
-    fn shut_gate(&mut self) {
+    fn shut_gate(&mut self) -> bool {
         let shut = match &self.kind {
             ListenerKind::Tcp(listener) => {
                 gate::refuse_handshakes(&SockRef::from(listener), self.address)
             }
             ListenerKind::Unix(listener) => gate::refuse_connects(&SockRef::from(listener)),
         };
-        if let Err(error) = shut {
+        if let Err(error) = &shut {
             log::debug!("keep new clients out of the queue of {}: {error}", self.name);
         }
+        shut.is_ok()
+    }
+
+    fn visibility(&mut self, kernel: &mut Kernel) -> Visibility {
+        let (ListenerKind::Tcp(listener), Some(address)) = (&self.kind, self.address) else {
+            return Visibility::NoHandshakes;
+        };
+        let may_share = shares_port(&SockRef::from(listener));
+        match if may_share { kernel.count_listeners(address) } else { Some(1) } {
+            None => Visibility::Hidden,
+            Some(2..) => Visibility::Shared,
+            Some(_) if pressure::cookies_are_forced() => Visibility::Cookies,
+            Some(_) => Visibility::Shown,
+        }
+    }
+
+    fn pressure(&mut self) -> Option<Pressure> {
+        pressure::pressure()
+    }
+
+    fn endpoint(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    fn dump(
+        endpoint: &SocketAddr,
+        sought: Sought,
+        restart: bool,
+        kernel: &mut Kernel,
+        found: &mut Vec<Pair>,
+    ) -> Dumped {
+        kernel.dump(sought, restart, *endpoint, found)
+    }
+
+    fn ask(_: &SocketAddr, kernel: &mut Kernel, pairs: &mut [Pair]) {
+        kernel.ask_pairs(pairs);
     }
 
     fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -238,6 +277,11 @@ fn check_adopted(listener: BorrowedFd<'_>, config: &Config) -> io::Result<bool> 
     let socket = SockRef::from(&listener);
     check_listening(&socket)?;
     if config.nodelay { socket.tcp_nodelay() } else { Ok(true) }
+}
+
+/// Returns whether other sockets may listen on the same port (SO_REUSEPORT).
+fn shares_port(socket: &SockRef<'_>) -> bool {
+    socket.reuse_port().unwrap_or(true)
 }
 
 /// Returns the longest accept queue that the system grants.

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::config::Config;
 use crate::driver::Driver;
-use crate::engine::observer::Observer;
+use crate::engine::observer::{ConnectionId, Observer};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::error::Error;
@@ -197,6 +197,15 @@ impl Server {
     /// [`Readiness::ALL`].
     pub fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
         self.driver.handle_ready(token, ready, now)
+    }
+
+    /// Closes a connection if nothing can be lost by it: reads what there is, and if then neither
+    /// unread input nor pending output is left, sends the FIN and waits for the peer's, as a drain
+    /// does. Returns whether it did; `false` also for a connection that has ended. The connection
+    /// counts as [`HostClosed`](crate::CloseReason::HostClosed) once it is over, unless the peer
+    /// breaks it off before. Changes [`next_deadline`](Self::next_deadline).
+    pub fn close_if_clean(&mut self, connection: ConnectionId, now: Instant) -> bool {
+        self.driver.engine.close_if_clean(connection, now)
     }
 
     /// Ends a batch of events: obeys the requests of the handles, accepts new clients, does what

@@ -20,6 +20,7 @@ use crate::handle::StopRequest;
 /// A further stop signal counts only this long after the one before: Ctrl-C reaches a whole
 /// process group, and a supervisor may add one of its own.
 const DEBOUNCE: Duration = Duration::from_millis(500);
+
 /// How far a stop by signals has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SignalState {
@@ -80,13 +81,14 @@ impl Watched {
 /// while !event_loop.is_finished() {
 ///     event_loop.turn(None);
 ///     if event_loop.signals().is_some_and(|signals| signals.take(SIGUSR1)) {
-///         println!("{:?}", event_loop.server().stats());
+///         log::info!("{:?}", event_loop.server().stats());
 ///     }
 /// }
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
+#[cfg_attr(docsrs, doc(cfg(feature = "signals")))]
 pub struct Signals {
     pipe: UnixStream,
     watched: Vec<Watched>,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
 /// One `--listen` value, checked for its form and not yet looked up.
@@ -18,6 +18,8 @@ pub(crate) enum ListenAddress {
     },
     /// `unix:PATH`.
     Unix(PathBuf),
+    /// `unix:@NAME`, without the `@`: a name in the abstract namespace of Linux.
+    Abstract(String),
     /// `systemd`: all sockets that a service manager passes in.
     Systemd,
 }
@@ -30,7 +32,17 @@ pub(crate) enum ListenAddress {
 /// If the resolver does not know the name.
 pub(crate) fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut found: Vec<SocketAddr> = Vec::new();
-    for address in (host, port).to_socket_addrs()? {
+    let loopbacks = [
+        SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+    ];
+    // Whatever the resolver knows of it (RFC 6761, section 6.3).
+    let own = if host.eq_ignore_ascii_case("localhost") { &loopbacks[..] } else { &[] };
+    let known = match (host, port).to_socket_addrs() {
+        Err(error) if own.is_empty() => return Err(error),
+        known => known.into_iter().flatten(),
+    };
+    for address in known.chain(own.iter().copied()) {
         if !found.contains(&address) {
             found.push(address);
         }
@@ -47,6 +59,7 @@ impl fmt::Display for ListenAddress {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Abstract(name) => write!(f, "unix:@{name}"),
             Self::Systemd => f.write_str("systemd"),
         }
     }
@@ -60,20 +73,65 @@ pub(crate) fn listen_address(text: &str) -> Result<ListenAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return match path {
             "" => Err("needs a path, such as unix:/run/netgrace.sock".to_owned()),
+            "@" => Err("needs a name, such as unix:@netgrace".to_owned()),
+            _ if path.starts_with('@') => abstract_name(path.strip_prefix('@').unwrap_or(path)),
             _ if path.ends_with('/') => Err("names a directory; expected unix:PATH".to_owned()),
             _ => Ok(ListenAddress::Unix(path.into())),
         };
     }
+    tcp_address(text)
+}
+
+fn tcp_address(text: &str) -> Result<ListenAddress, String> {
     let (host, port) = host_and_port(text)?;
+    check_can_be_bound(host, port)?;
     Ok(ListenAddress::Tcp { host: host.to_owned(), port })
+}
+
+/// Refuses addresses that no socket can be bound to, which the kernel does with EINVAL alone.
+fn check_can_be_bound(host: &str, port: u16) -> Result<(), String> {
+    if let Some((ip, _)) = host.split_once('%')
+        && let Ok(ip) = ip.parse::<Ipv6Addr>()
+        && !ip.is_unicast_link_local()
+    {
+        return Err(format!(
+            "has a network interface, which only link-local addresses need: [{ip}]:{port}"
+        ));
+    }
+    if host == "*" {
+        return Err(format!("is no address: write 0.0.0.0:{port} or [::]:{port} for all networks"));
+    }
+    let Ok(ip) = host.parse::<IpAddr>() else {
+        return Ok(());
+    };
+    if ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err("is the address of a group: TCP can only listen on one of an interface".into());
+    }
+    match ip {
+        IpAddr::V6(ip) if ip.is_unicast_link_local() => {
+            Err(format!("is link-local: add the network interface, such as [{ip}%eth0]:{port}"))
+        }
+        IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+            Some(ip) => Err(format!("is an IPv4 address (mapped into IPv6): write {ip}:{port}")),
+            None => Ok(()),
+        },
+        IpAddr::V4(_) => Ok(()),
+    }
+}
+
+fn abstract_name(name: &str) -> Result<ListenAddress, String> {
+    if cfg!(any(target_os = "linux", target_os = "android")) {
+        Ok(ListenAddress::Abstract(name.to_owned()))
+    } else {
+        Err("names an abstract socket, which exists on Linux only; unix:./@NAME is a file".into())
+    }
 }
 
 /// Parses an `--admin` value: as of `--listen` over TCP, or a port of this machine only.
 pub(crate) fn admin_address(text: &str) -> Result<ListenAddress, String> {
     let local = format!("127.0.0.1:{text}");
     let is_port = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    let (host, port) = host_and_port(if is_port { &local } else { text })?;
-    Ok(ListenAddress::Tcp { host: host.to_owned(), port })
+    tcp_address(if is_port { &local } else { text })
 }
 
 /// Splits `host:port` or `[v6]:port`.
@@ -91,6 +149,17 @@ fn split(text: &str) -> Result<(&str, &str), String> {
     }
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("needs a host; did you mean 127.0.0.1:{text}?"));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.trim_end_matches('/').escape_debug();
+        let scheme = scheme.escape_debug();
+        return Err(format!("is a URL; without {scheme}:// it is {rest}"));
+    }
+    if text.starts_with(['/', '.']) {
+        return Err(format!("needs a prefix; did you mean unix:{}?", text.escape_debug()));
+    }
+    if text.contains(',') {
+        return Err("has a comma; repeat the flag for a further address".to_owned());
     }
     if let Some(bracketed) = text.strip_prefix('[') {
         return match bracketed.split_once("]:") {
@@ -136,6 +205,10 @@ mod tests {
             assert_eq!(listen_address(text), Ok(address));
             assert_eq!(listen_address(text).map(|address| address.to_string()), Ok(text.into()));
         }
+        let address = ListenAddress::Abstract("@a b".to_owned());
+        assert_eq!(listen_address("unix:@@a b"), Ok(address));
+        let file = ListenAddress::Unix("./@a".into());
+        assert_eq!(listen_address("unix:./@a"), Ok(file));
     }
 
     #[test]
@@ -167,9 +240,33 @@ mod tests {
             ("x y:1", "no host name has"),
             ("unix:", "needs a path"),
             ("unix:/run/", "names a directory"),
+            ("unix:@", "needs a name"),
+            ("/run/x.sock", "did you mean unix:/run/x.sock?"),
+            ("./x.sock", "did you mean unix:./x.sock?"),
+            ("http://127.0.0.1:7/", "without http:// it is 127.0.0.1:7"),
+            ("127.0.0.1:7,127.0.0.1:8", "comma"),
+            ("[::1%lo]:7", "only link-local"),
+            ("*:7", "write 0.0.0.0:7 or [::]:7"),
+            ("[fe80::1]:7", "such as [fe80::1%eth0]:7"),
+            ("[::ffff:127.0.0.1]:7", "write 127.0.0.1:7"),
+            ("[ff02::1]:7", "group"),
+            ("224.0.0.1:7", "group"),
+            ("255.255.255.255:7", "group"),
         ] {
             let message = listen_address(text).expect_err(text);
             assert!(message.contains(part), "{text:?}: {message:?}");
+        }
+    }
+
+    #[test]
+    fn localhost_is_both_loopbacks() {
+        for name in ["localhost", "LOCALHOST"] {
+            let found = resolve(name, 7).expect("known");
+            for address in ["127.0.0.1:7", "[::1]:7"] {
+                let address = address.parse().expect("an address");
+                let times = found.iter().filter(|found| **found == address).count();
+                assert_eq!(times, 1, "{found:?}");
+            }
         }
     }
 

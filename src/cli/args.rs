@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::audit::AuditArgs;
 use crate::cli::bench::BenchArgs;
 use crate::cli::report::ReportArgs;
 use crate::cli::serve::args::{ServeArgs, ServeCommand};
@@ -71,6 +72,8 @@ pub(crate) enum Command {
     Bench(Box<BenchArgs>),
     /// Merge the reports of several servers, and end with the exit code of the least
     Report(ReportArgs),
+    /// Stop any HTTP, line or echo server under load: what its clients lose, and why
+    Audit(Box<AuditArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -105,4 +108,6 @@ pub(crate) enum Page {
     Bench,
     /// netgrace-report(1)
     Report,
+    /// netgrace-audit(1)
+    Audit,
 }

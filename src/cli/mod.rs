@@ -9,8 +9,10 @@ use clap::{CommandFactory, Parser};
 
 mod address;
 mod admin;
+mod advice;
 mod args;
 mod atomic_file;
+mod audit;
 mod bench;
 mod destination;
 mod failure;
@@ -38,6 +40,7 @@ pub(crate) fn run() -> ExitCode {
         Some(Command::Serve(serve)) => serve::run(&serve.flags, &serve.addresses),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Report(args)) => report::run(&args),
+        Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { page }) => man(page),
     };
@@ -96,6 +99,7 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
         Some(Page::Serve) => Some("serve"),
         Some(Page::Bench) => Some("bench"),
         Some(Page::Report) => Some("report"),
+        Some(Page::Audit) => Some("audit"),
     };
     let page = name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command);
     let mut roff = Vec::new();

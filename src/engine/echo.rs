@@ -3,6 +3,7 @@
 use super::buffer::Held;
 use super::call::{Fault, fill, read, write};
 use super::deadline::Tick;
+use super::lists::Place;
 use super::pipe::Pipes;
 use super::report::{ByteCounts, CloseReason};
 use super::stream::Stream;
@@ -19,6 +20,9 @@ pub(crate) const PIPE_BYTES: usize = 1024 << 10;
 /// Calls that move bytes through a pipe may move more than those that copy: it costs less.
 const PIPE_BUDGET: usize = 4;
 
+/// No segment that is full has fewer bytes (RFC 9293, 3.7.1).
+const LEAST_SEGMENT: usize = 536;
+
 /// With less room than this nothing is read, lest a full server reads in crumbs.
 pub(crate) const LEAST_ROOM: usize = 16 << 10;
 
@@ -31,7 +35,9 @@ pub(crate) enum Flow {
     Again,
     /// Come again once other connections hold less.
     Pause,
-    /// Close it.
+    /// The peer's end of stream was read, and nothing is pending for it.
+    Ended,
+    /// Close it: the connection broke, or we have to break it.
     Close(CloseReason),
 }
 
@@ -46,26 +52,12 @@ pub(crate) struct Work<'a, P> {
     pub(crate) budget: usize,
     /// Bytes that may be held in addition, over all connections.
     pub(crate) room: usize,
+    /// The size of a full segment of the peer's; zero: unknown.
+    pub(crate) segment: u16,
     /// The instant of this call, to remember.
     pub(crate) mark: Tick,
     /// The sums over all connections.
     pub(crate) bytes: &'a mut ByteCounts,
-}
-
-/// The list that a connection stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Open, on one of two lists that take turns: one is in the order of the last byte, the other
-    /// waits for a visit by the drain. Changing their roles moves every connection at once.
-    Even,
-    /// Open, on the other of the two.
-    Odd,
-    /// Open and quiet for long enough, but not done: only an event can change that.
-    Stuck,
-    /// Our FIN is sent; in the order of sending.
-    Lingering,
-    /// Closed in this turn.
-    Closed,
 }
 
 /// What is known of the receive queue.
@@ -79,6 +71,33 @@ pub(super) enum Input {
     Ended,
 }
 
+/// Independent facts about an open connection, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits(u8);
+
+impl Traits {
+    /// It waits among the paused, not among the ready.
+    pub(super) const PAUSED: Self = Self(1);
+    /// Its peer is known to be on this host.
+    pub(super) const NEAR: Self = Self(2);
+    /// What it read last ended in what may be a full segment.
+    pub(super) const FULL_SEGMENT: Self = Self(4);
+    /// Reading was held back lately, by pending output or a pause.
+    pub(super) const HELD_BACK: Self = Self(8);
+
+    pub(super) const fn none() -> Self {
+        Self(0)
+    }
+
+    pub(super) fn has(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
+
+    pub(super) fn set(&mut self, one: Self, to: bool) {
+        self.0 = if to { self.0 | one.0 } else { self.0 & !one.0 };
+    }
+}
+
 /// A connection that echoes.
 #[derive(Debug)]
 pub(super) struct Open<P> {
@@ -88,8 +107,7 @@ pub(super) struct Open<P> {
     pub(super) refused: u32,
     pub(super) input: Input,
     pub(super) place: Place,
-    /// It waits among the paused, not among the ready.
-    pub(super) paused: bool,
+    pub(super) traits: Traits,
     /// Reads that filled the buffer, less calls that were small: how much it streams.
     pub(super) streak: u8,
 }
@@ -119,8 +137,10 @@ impl Ledger {
 }
 
 impl<P> Open<P> {
-    pub(super) fn new(place: Place) -> Self {
-        Self { held: None, refused: 0, input: Input::Dry, place, paused: false, streak: 0 }
+    pub(super) fn new(place: Place, near: bool) -> Self {
+        let mut traits = Traits::none();
+        traits.set(Traits::NEAR, near);
+        Self { held: None, refused: 0, input: Input::Dry, place, traits, streak: 0 }
     }
 
     /// Bytes owed to the peer.
@@ -210,6 +230,7 @@ impl<P> Open<P> {
             if count < size && trust {
                 self.input = Input::Dry;
             }
+            self.note_segment(count, work.segment);
             ledger.on_read(count, work);
             if let Err(flow) = self.reply(stream, ledger, count, work) {
                 return flow;
@@ -221,7 +242,14 @@ impl<P> Open<P> {
         if ledger.read.saturating_sub(before) < STREAMING_BYTES {
             self.streak = self.streak.saturating_sub(1);
         }
-        if self.input == Input::Ended { Flow::Close(CloseReason::PeerClosed) } else { Flow::Wait }
+        if self.input == Input::Ended { Flow::Ended } else { Flow::Wait }
+    }
+
+    /// Notes whether a read may have ended in a full segment, so that there may be more behind it.
+    fn note_segment(&mut self, count: usize, segment: u16) {
+        let full = count >= LEAST_SEGMENT
+            && count.checked_rem(usize::from(segment)).is_none_or(|rest| rest == 0);
+        self.traits.set(Traits::FULL_SEGMENT, full);
     }
 
     /// Answers the first `count` bytes of the buffer; an error where the peer does not take them
@@ -250,6 +278,7 @@ impl<P> Open<P> {
         };
         ledger.on_written(taken, work);
         work.room = work.room.saturating_sub(owed);
+        self.traits.set(Traits::HELD_BACK, true);
         self.held = copy;
         match fault {
             _ if self.held.is_some() && matches!(fault, Fault::Later) => Err(Flow::Again),
@@ -284,12 +313,14 @@ impl<P> Open<P> {
             }
         };
         let budget = work.budget;
+        self.note_segment(count, work.segment);
         ledger.on_read(count, work);
         work.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
         work.room = work.room.saturating_sub(count);
         let mut held = Held::Piped { pipe, len: count };
         let handed_over = hand_over(&mut held, stream, ledger, work);
         if let Err(flow) = handed_over {
+            self.traits.set(Traits::HELD_BACK, true);
             self.held = Some(Box::new(held));
             return Err(flow);
         }

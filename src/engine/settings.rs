@@ -13,6 +13,8 @@ pub(super) struct Settings {
     /// Connections whose last bytes lie within one span of 2^n ms need no order among them.
     pub(super) span_bits: u32,
     pub(super) max_held: usize,
+    /// The kernel gives peers up by a time limit of ours.
+    pub(super) user_timeout: bool,
 }
 
 impl Settings {
@@ -27,6 +29,7 @@ impl Settings {
             linger: Limit::new(Some(config.linger)),
             span_bits: finest.into_iter().flatten().min().unwrap_or(0),
             max_held: config.max_held.unwrap_or(usize::MAX),
+            user_timeout: config.user_timeout.is_some(),
         }
     }
 }

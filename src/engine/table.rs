@@ -8,19 +8,18 @@ use slab::Slab;
 use std::io;
 use std::net::SocketAddr;
 
-use super::connection::Connection;
+use super::connection::{Connection, Proof};
 use super::deadline::Tick;
-use super::echo::{Place, Work};
+use super::echo::Work;
 use super::list::{Link, List, Nodes};
-use super::observer::{Closed, Observer};
+use super::lists::{Life, Lists, Place};
+use super::observer::{Closed, ConnectionId, Observer};
 use super::pipe::Pipes;
 use super::quota::Quota;
 use super::report::{CloseReason, Report};
+use super::status::Status;
 use super::stream::Stream;
 
-/// A list that says where in its life a connection is; each slot is on exactly one.
-#[derive(Debug)]
-pub(crate) struct Life;
 /// A list of slots that wait for work; most are on none.
 #[derive(Debug)]
 pub(crate) struct Waiting;
@@ -51,56 +50,13 @@ const PIPES: usize = 64;
 /// A small table leaves its descriptors to connections.
 const CONNECTIONS_PER_PIPE: usize = 16;
 
-/// The lists of life, by place.
-#[derive(Debug, Default)]
-pub(crate) struct Lists {
-    even: List<Life>,
-    odd: List<Life>,
-    stuck: List<Life>,
-    lingering: List<Life>,
-    closed: List<Life>,
-    /// Whether `odd` is the one in the order of the last byte.
-    swapped: bool,
-}
-
-impl Lists {
-    /// The place of open connections in the order of the last byte.
-    pub(crate) fn aging(&self) -> Place {
-        if self.swapped { Place::Odd } else { Place::Even }
-    }
-
-    /// The place of open connections that the drain has yet to visit.
-    pub(crate) fn unvisited(&self) -> Place {
-        if self.swapped { Place::Even } else { Place::Odd }
-    }
-
-    pub(crate) fn of(&self, place: Place) -> &List<Life> {
-        match place {
-            Place::Even => &self.even,
-            Place::Odd => &self.odd,
-            Place::Stuck => &self.stuck,
-            Place::Lingering => &self.lingering,
-            Place::Closed => &self.closed,
-        }
-    }
-
-    fn of_mut(&mut self, place: Place) -> &mut List<Life> {
-        match place {
-            Place::Even => &mut self.even,
-            Place::Odd => &mut self.odd,
-            Place::Stuck => &mut self.stuck,
-            Place::Lingering => &mut self.lingering,
-            Place::Closed => &mut self.closed,
-        }
-    }
-}
-
 /// What the owner of a table lends to one of its connections, for one call.
 #[derive(Debug)]
 pub(crate) struct Lent<'a> {
     pub(crate) buffer: &'a mut [u8],
     pub(crate) budget: usize,
     pub(crate) room: usize,
+    pub(crate) segment: u16,
     pub(crate) mark: Tick,
 }
 
@@ -182,8 +138,26 @@ impl<S: Stream> Table<S> {
         self.slots.get(at as usize).map(|slot| &slot.connection)
     }
 
+    /// Returns the slot of a connection, unless its slot has another one by now.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
+        let connection = self.get(id.slot())?;
+        (connection.number() == low_half(id.number())).then_some(id.slot())
+    }
+
     pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S>> {
         self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)
+    }
+
+    /// The connection in a slot, and what asks the kernel about it.
+    pub(super) fn ask(&mut self, at: u32) -> Option<(&mut Connection<S>, &mut S::Kernel)> {
+        let slot = self.slots.get_mut(at as usize)?;
+        Some((&mut slot.connection, &mut self.kernel))
+    }
+
+    /// What the kernel says of the connection in a slot.
+    pub(super) fn status(&mut self, at: u32) -> Status {
+        self.ask(at)
+            .map_or(Status::Unknown, |(connection, kernel)| connection.stream_mut().status(kernel))
     }
 
     /// The connection in a slot, and what it works with: `lent` and what is the table's own.
@@ -193,9 +167,10 @@ impl<S: Stream> Table<S> {
         lent: Lent<'a>,
     ) -> Option<(&'a mut Connection<S>, Work<'a, S::Pipe>)> {
         let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
-        let Lent { buffer, budget, room, mark } = lent;
+        let Lent { buffer, budget, room, segment, mark } = lent;
         let bytes = &mut self.report.bytes;
-        Some((connection, Work { buffer, pipes: &mut self.pipes, budget, room, mark, bytes }))
+        let pipes = &mut self.pipes;
+        Some((connection, Work { buffer, pipes, budget, room, segment, mark, bytes }))
     }
 
     /// Takes a new connection in. Answers its number, from 1 upward.
@@ -211,23 +186,33 @@ impl<S: Stream> Table<S> {
         let counts = &mut self.report.connections;
         counts.accepted = counts.accepted.saturating_add(1);
         let number = counts.accepted;
-        let connection = Connection::new(stream, low_half(number), owner, active, place);
+        let near = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
+        let connection = Connection::new(stream, low_half(number), owner, active, place, near);
         self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
-        self.lists.of_mut(place).push_back(&mut self.slots, at);
+        self.lists.insert(&mut self.slots, place, at);
         if let Some(observer) = &mut self.observer {
-            observer.on_open(number, peer);
+            observer.on_open(ConnectionId::new(number, at), peer);
         }
         Some(number)
     }
 
-    /// Makes every aging connection an unvisited one, if none is left of those. Answers whether.
-    pub(crate) fn unvisit_all(&mut self) -> bool {
-        let none_left = self.lists.of(self.lists.unvisited()).is_empty();
-        self.lists.swapped ^= none_left;
-        none_left
+    /// Makes every aging connection an unvisited one.
+    pub(crate) fn unvisit_all(&mut self) {
+        self.lists.unvisit_all();
     }
 
-    /// Moves an open connection to the end of a list.
+    /// A connection on the timer wheel that is due; whoever asks has to move it elsewhere.
+    pub(crate) fn due(&mut self, now: Tick) -> Option<u32> {
+        self.lists.due(now)
+    }
+
+    /// Has a connection looked at when it is `due`, or somewhat earlier.
+    pub(crate) fn put_timed(&mut self, at: u32, due: Tick, now: Tick) {
+        let place = self.lists.timed(due, now);
+        self.put(at, place);
+    }
+
+    /// Moves a connection that is not closed to the end of a list.
     pub(crate) fn put(&mut self, at: u32, to: Place) {
         let Some(connection) = self.get_mut(at) else { return };
         let from = connection.place();
@@ -239,15 +224,15 @@ impl<S: Stream> Table<S> {
     pub(crate) fn follow(&mut self, at: u32, from: Place) {
         let Some(connection) = self.get(at) else { return };
         let to = connection.place();
-        self.lists.of_mut(from).remove(&mut self.slots, at);
-        self.lists.of_mut(to).push_back(&mut self.slots, at);
+        self.lists.remove(&mut self.slots, from, at);
+        self.lists.insert(&mut self.slots, to, at);
     }
 
-    /// The one door out: accounts for a connection and marks its slot for the end of the turn.
-    /// `ask` counts it as one of the stop, whose peer should have everything.
-    pub(crate) fn close(&mut self, at: u32, reason: CloseReason, ask: bool) {
+    /// The one way to close a connection: accounts for it and marks its slot for the end of the
+    /// turn. `judged`: it is one of the stop, whose peer should have everything.
+    pub(super) fn close(&mut self, at: u32, reason: CloseReason, proof: Proof, judged: bool) {
         let Some(from) = self.get(at).map(Connection::place) else { return };
-        if from == Place::Closed {
+        if from == Place::CLOSED {
             return;
         }
         self.unwait(at);
@@ -255,17 +240,19 @@ impl<S: Stream> Table<S> {
         let connection = &mut slot.connection;
         let report = &mut self.report;
         let closing =
-            connection.close(reason, ask, &mut report.bytes, &mut self.pipes, &mut self.kernel);
+            connection.close(reason, proof, &mut report.bytes, &mut self.pipes, &mut self.kernel);
+        report.destroyed = report.destroyed.saturating_add(closing.destroyed);
         let number = whole(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
-        if ask && !closing.confirmed {
+        if judged && proof != Proof::Acknowledged {
             report.unconfirmed = report.unconfirmed.saturating_add(1);
         }
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes echoed", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
-            observer.on_close(Closed { connection: number, reason, bytes: closing.bytes });
+            let connection = ConnectionId::new(number, at);
+            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
         }
     }
 
@@ -286,9 +273,12 @@ impl<S: Stream> Table<S> {
         }
     }
 
-    /// Makes the longest pause end. Answers whether there was one.
-    pub(crate) fn resume(&mut self) -> bool {
+    /// Makes the longest pause end. Returns whether there was one.
+    pub(crate) fn resume(&mut self, mark: Tick) -> bool {
         let Some(at) = self.paused.front() else { return false };
+        if let Some(connection) = self.get_mut(at) {
+            connection.touch(mark);
+        }
         self.unwait(at);
         self.make_ready(at);
         true
@@ -322,7 +312,8 @@ impl<S: Stream> Table<S> {
     /// many.
     pub(crate) fn reap(&mut self) -> usize {
         let mut freed: usize = 0;
-        while let Some(at) = self.lists.closed.pop_front(&mut self.slots) {
+        while let Some(at) = self.lists.front(Place::CLOSED) {
+            self.lists.remove(&mut self.slots, Place::CLOSED, at);
             drop(self.slots.try_remove(at as usize));
             freed = freed.saturating_add(1);
         }

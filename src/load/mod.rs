@@ -32,6 +32,7 @@ mod counts;
 mod latency;
 mod observer;
 mod payload;
+#[cfg(feature = "_internals")]
 pub(crate) mod pieces;
 mod plan;
 mod pool;

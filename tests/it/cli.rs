@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::Command;
 
 use crate::support::{
-    Client, Directory, Outcome, Process, Server, netgrace, netgrace_in_shell, run,
+    Client, Directory, Outcome, Process, Server, netgrace, netgrace_in_shell, run, wrapped,
 };
 
 /// A refusal: the exit code, nothing on stdout, and a first line on stderr with all the parts.
@@ -233,4 +233,69 @@ fn a_wildcard_address_is_warned_about() {
     assert!(outcome.stderr.contains("open to every network"), "{outcome:#?}");
     let server = Server::start(&[]);
     assert!(!server.stop().exits(0).stderr.contains("WARN"));
+}
+
+#[test]
+fn the_last_of_repeated_flags_wins() {
+    let args = ["--idle-grace", "5s", "--strict", "--drain", "peer", "-m", "3"];
+    let again = ["--idle-grace", "50ms", "--strict", "--drain", "flush", "-m", "4"];
+    let listen = ["-l", "127.0.0.1:1", "-l", "127.0.0.1:2", "--dry-run", "--dry-run"];
+    for word in [&["serve"][..], &[]] {
+        let args = [word, &args, &again, &listen].concat();
+        let outcome = run(&mut netgrace(&args)).exits(0);
+        for line in
+            ["idle-grace        50ms\n", "drain             flush\n", "max-conns         4\n"]
+        {
+            assert!(outcome.stdout.contains(line), "{outcome:#?}");
+        }
+        for line in ["listen            127.0.0.1:1\n", "listen            127.0.0.1:2\n"] {
+            assert!(outcome.stdout.contains(line), "{outcome:#?}");
+        }
+    }
+    let args = ["bench", "-c", "5", "-c", "7", "--dry-run", "127.0.0.1:1", "-q", "-q"];
+    let outcome = run(&mut netgrace(&args)).exits(0);
+    assert!(outcome.stdout.contains(" 7\n"), "{outcome:#?}");
+}
+
+#[test]
+fn a_name_is_all_its_addresses() {
+    let server = Server::start_as(&["-l", "localhost:0"], netgrace, Process::spawn);
+    let addresses = server.addresses().to_vec();
+    let has_v6 = TcpListener::bind("[::1]:0").is_ok();
+    assert_eq!(addresses.len(), 1 + usize::from(has_v6), "{addresses:?}");
+    for address in &addresses {
+        assert_eq!(address.port(), addresses[0].port());
+        Client::connect(*address).echo(b"here");
+    }
+    let outcome = server.stop().exits(0);
+    assert_eq!(outcome.stderr.contains("is skipped"), !has_v6, "{outcome:#?}");
+    // One that is listened on already is no error.
+    let port = addresses[0].port();
+    let (name, literal) = (format!("localhost:{port}"), format!("127.0.0.1:{port}"));
+    for args in [["-l", &name, "-l", &literal], ["-l", &literal, "-l", &name]] {
+        let server = Server::start(&args);
+        assert_eq!(server.addresses().len(), addresses.len());
+        let outcome = server.stop().exits(0);
+        assert!(outcome.stderr.contains("is listened on already"), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn an_address_family_that_is_lacking_is_skipped() {
+    let disable = "echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6; ip link set lo up; ";
+    let probe = Command::new("unshare").args(["-n", "sh", "-c", disable]).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: no network namespace");
+        return;
+    }
+    let line = format!("{disable} exec \"$@\"");
+    let args = ["-l", "localhost:0"];
+    let command = |args: &[&str]| wrapped("unshare", &["-n", "sh", "-c", &line, "sh"], args);
+    let server = Server::start_as(&args, command, Process::spawn);
+    assert_eq!(server.addresses().len(), 1, "{:?}", server.addresses());
+    assert!(server.address().is_ipv4());
+    let outcome = server.stop().exits(0);
+    assert!(outcome.stderr.contains("[::1]:") && outcome.stderr.contains("is skipped"));
+    let outcome = run(&mut command(&["-l", "[::1]:0"])).exits(1);
+    assert!(outcome.stderr.contains("cannot bind [::1]:0"), "{outcome:#?}");
 }

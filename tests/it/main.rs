@@ -16,6 +16,8 @@ mod accept;
 mod admin;
 mod api;
 #[cfg(feature = "cli")]
+mod audit;
+#[cfg(feature = "cli")]
 mod awkward;
 #[cfg(feature = "cli")]
 mod bare;
@@ -47,12 +49,20 @@ mod files;
 #[cfg(feature = "cli")]
 mod flood;
 #[cfg(feature = "cli")]
+mod handshake;
+#[cfg(feature = "cli")]
 mod host;
+#[cfg(feature = "cli")]
+mod inherited;
 #[cfg(feature = "cli")]
 mod liar;
 mod library;
 #[cfg(feature = "cli")]
 mod naive;
+#[cfg(feature = "cli")]
+mod output;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod promise;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]
@@ -67,6 +77,8 @@ mod soak;
 mod stop;
 #[cfg(feature = "cli")]
 mod storm;
+#[cfg(feature = "cli")]
+mod successor;
 #[cfg(feature = "cli")]
 mod support;
 #[cfg(feature = "cli")]

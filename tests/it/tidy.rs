@@ -60,11 +60,14 @@ const ORDER: &[&str] = &[
     "load::run",
     "load::pieces",
     "load",
-    "pieces",
+    "audit",
+    "bench_internals",
+    "manual",
     "lib",
     "cli::failure",
     "cli::units",
     "cli::address",
+    "cli::advice",
     "cli::output",
     "cli::atomic_file",
     "cli::destination",
@@ -76,6 +79,7 @@ const ORDER: &[&str] = &[
     "cli::serve::args",
     "cli::serve::settings",
     "cli::serve::unix_socket",
+    "cli::serve::bind",
     "cli::serve::inherited",
     "cli::serve::handover",
     "cli::serve::listening",
@@ -113,6 +117,7 @@ const ORDER: &[&str] = &[
     "cli::bench::merge::field",
     "cli::bench::merge",
     "cli::bench",
+    "cli::audit",
     "cli::args",
     "cli",
     "main",
@@ -316,7 +321,7 @@ fn no_turn_scans_the_slots() {
     };
     assert_eq!(users("slots.iter"), ["engine::table"]);
     assert_eq!(users(".for_each_stream("), ["driver", "engine"]);
-    assert_eq!(users(".slots()"), ["engine", "pieces", "server::registration"]);
+    assert_eq!(users(".slots()"), ["bench_internals", "engine", "server::registration"]);
     let table = all.iter().find(|source| source.module() == "engine::table").expect("the table");
     assert_eq!(table.code().matches("slots.iter").count(), 2, "slots() and for_each_stream()");
 }

@@ -237,3 +237,56 @@ fn a_file_that_is_somebody_elses_by_now_stays() {
     stop(successor);
     assert!(directory.names().is_empty());
 }
+
+#[cfg(target_os = "linux")]
+mod without_a_file {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    use super::*;
+
+    fn name(test: &str) -> String {
+        format!("netgrace-it {test} {}", std::process::id())
+    }
+
+    #[track_caller]
+    fn connect(name: &str) -> UnixStream {
+        let address = SocketAddr::from_abstract_name(name).expect("an address");
+        let stream = UnixStream::connect_addr(&address).expect("a connection");
+        stream.set_read_timeout(Some(DEADLINE)).expect("an option");
+        stream
+    }
+
+    #[test]
+    fn an_abstract_socket_is_served_and_stopped() {
+        let (directory, name) = (Directory::new(), name("served"));
+        let (ports, address) = (directory.join("ports"), format!("unix:@{name}"));
+        let mut command = netgrace(&["-l", &address, "--port-file"]);
+        let command = command.arg(&ports).current_dir(directory.join("."));
+        let mut process = Process::spawn(command);
+        let text = wait_for("the port file", || fs::read_to_string(&ports).ok());
+        assert_eq!(text, format!("{address}\n"));
+        process.wait_for_stderr(&format!("listening on {address}"));
+        process.wait_for_stderr("open to every user");
+        assert_eq!(directory.names(), ["ports"], "no file");
+        let mut client = connect(&name);
+        echo(&mut client, b"over no file");
+        let second = run(&mut netgrace(&["-l", &address])).exits(1);
+        assert!(second.stderr.contains("a server listens there"), "{second:#?}");
+        let mut waiting = connect(&name);
+        waiting.write_all(b"in the queue").expect("sent");
+        process.signal(Signal::TERM);
+        let mut back = Vec::new();
+        waiting.read_to_end(&mut back).expect("an end");
+        assert_eq!(back, b"in the queue");
+        let outcome = process.finish().exits(0);
+        assert!(outcome.stderr.contains("grade complete"), "{outcome:#?}");
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_refused() {
+        let address = format!("unix:@{}", "n".repeat(108));
+        let outcome = run(&mut netgrace(&["-l", &address])).exits(1);
+        assert!(outcome.stderr.contains("choose a shorter name"), "{outcome:#?}");
+    }
+}

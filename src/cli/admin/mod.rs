@@ -20,6 +20,7 @@ use mio::{Interest, Registry, Token};
 use crate::cli::address::{ListenAddress, resolve};
 use crate::cli::admin::connection::Connection;
 use crate::cli::admin::page::Facts;
+use crate::cli::advice::advice;
 use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
 use crate::cli::serve::handover::{Handed, Label};
@@ -66,10 +67,8 @@ impl Admin {
             Ok((listener.local_addr()?, TcpListener::from_std(listener)))
         });
         let (address, listener) = opened.map_err(|error| {
-            let advice = match error.kind() {
-                io::ErrorKind::AddrInUse => "; choose another port",
-                _ => "",
-            };
+            let port = if let ListenAddress::Tcp { port, .. } = wanted { *port } else { 0 };
+            let advice = advice(&error, Some(SocketAddr::from(([0; 4], port))));
             Failure::unable(format!("cannot listen on --admin {wanted}: {error}{advice}"))
         })?;
         info!(target: TARGET, "health, metrics and report on http://{address}");

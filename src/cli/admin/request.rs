@@ -51,7 +51,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
         Some("HEAD") => false,
         _ => return Some(Answer::refusal("405 Method Not Allowed")),
     };
-    let path = request.path.unwrap_or_default();
+    let path = origin_form(request.path.unwrap_or_default());
     let page = match path.split(['?', '#']).next() {
         Some("/healthz") => Page::Health,
         Some("/metrics") => Page::Metrics,
@@ -59,6 +59,18 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
         _ => return Some(Answer::Refusal { status: "404 Not Found", with_body }),
     };
     Some(Answer::Page { page, with_body })
+}
+
+/// Returns the path and query of a target in absolute form, as proxies send it, too (RFC 9112,
+/// section 3.2.2).
+fn origin_form(target: &str) -> &str {
+    let Some((scheme, rest)) = target.split_once("://") else {
+        return target;
+    };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return target;
+    }
+    rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or("/")
 }
 
 #[cfg(test)]
@@ -74,6 +86,11 @@ mod tests {
         let health = Answer::Page { page: Page::Health, with_body: true };
         assert_eq!(parse(whole), Some(health));
         assert_eq!(parse(b"GET /healthz HTTP/1.0\n\n"), Some(health));
+        for target in ["http://a/healthz", "HTTP://[::1]:80/healthz?a=b://c", "https://a:1/healthz"]
+        {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: other\r\n\r\n");
+            assert_eq!(parse(text.as_bytes()), Some(health), "{target}");
+        }
         let head = Answer::Page { page: Page::Metrics, with_body: false };
         assert_eq!(parse(b"HEAD /metrics HTTP/1.1\r\n\r\n"), Some(head));
     }
@@ -85,7 +102,9 @@ mod tests {
         for (text, status) in [
             ("GET / HTTP/1.1\r\n\r\n", "404"),
             ("GET /healthz/ HTTP/1.1\r\n\r\n", "404"),
-            ("GET http://a/healthz HTTP/1.1\r\n\r\n", "404"),
+            ("GET http://a HTTP/1.1\r\n\r\n", "404"),
+            ("GET http://a?/healthz HTTP/1.1\r\n\r\n", "404"),
+            ("GET ftp://a/healthz HTTP/1.1\r\n\r\n", "404"),
             ("POST /healthz HTTP/1.1\r\n\r\n", "405"),
             ("OPTIONS * HTTP/1.1\r\n\r\n", "405"),
             ("GET /healthz HTTP/2.0\r\n\r\n", "505"),

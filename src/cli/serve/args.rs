@@ -25,14 +25,15 @@ pub(crate) struct ServeCommand {
 /// The flags of `netgrace` and `netgrace serve`.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Address to listen on: host:port, [v6]:port, unix:PATH, systemd (sockets passed in);
-    /// port 0 for any free one; repeatable [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
+    /// Address to listen on: host:port (all addresses of a name), [v6]:port, unix:PATH, unix:@NAME
+    /// (abstract), systemd (sockets passed in); port 0 for any free one; repeatable [default:
+    /// 127.0.0.1:5388] [env: NETGRACE_LISTEN]
     #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
     #[arg(help_heading = "Listening")]
     pub(crate) listen: Vec<ListenAddress>,
 
-    /// Write the bound addresses here, one a line, once all are listening
-    #[arg(long, value_name = "PATH", help_heading = "Listening")]
+    /// Write the bound addresses here, one a line, once all are listening; - for stdout
+    #[arg(long, value_name = "FILE|-", help_heading = "Listening")]
     pub(crate) port_file: Option<PathBuf>,
 
     /// Accept queue of each listener [default: the system's somaxconn]
@@ -85,6 +86,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "DUR", default_value = "1s", help_heading = "Stopping")]
     #[arg(value_parser = units::duration)]
     pub(crate) linger: Duration,
+
+    /// At a stop, wait at most this long for half-open handshakes to complete; 0s: not at all
+    #[arg(long, value_name = "DUR", default_value = "1500ms", help_heading = "Stopping")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) handshake_grace: Duration,
 
     /// Go on accepting this long after the stop request (for load balancers)
     #[arg(long, value_name = "DUR", default_value = "0s", help_heading = "Stopping")]

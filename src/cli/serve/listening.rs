@@ -1,19 +1,19 @@
 //! The listening sockets of the server, one or more for each `--listen`.
 
-use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use log::{info, warn};
-use netgrace::{Error, ErrorKind, ListenerId, Ownership, Server};
+use netgrace::{Error, ListenerId, Ownership, Server};
 
-use crate::cli::address::{ListenAddress, resolve};
+use crate::cli::address::ListenAddress;
 use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
+use crate::cli::serve::bind::{self, explain};
 use crate::cli::serve::handover::{Handed, Label};
 #[cfg(feature = "systemd")]
 use crate::cli::serve::inherited::{self, Passed};
-use crate::cli::serve::settings::{self, Settings};
+use crate::cli::serve::settings::Settings;
 use crate::cli::serve::unix_socket::{self, SocketFile};
 
 /// One listening socket of the server.
@@ -73,6 +73,11 @@ impl Listening {
                     let id = server.adopt(listener, Ownership::Exclusive).map_err(explain)?;
                     listening.add(id, wanted, text, of_backlog(settings.backlog), None, Some(file));
                 }
+                ListenAddress::Abstract(name) => {
+                    let listener = unix_socket::listen_abstract(name, settings.backlog)?;
+                    let id = server.adopt(listener, Ownership::Exclusive).map_err(explain)?;
+                    listening.add(id, wanted, text, of_backlog(settings.backlog), None, None);
+                }
                 ListenAddress::Systemd => listening.inherit(&mut server, wanted)?,
             }
         }
@@ -98,7 +103,7 @@ impl Listening {
         });
     }
 
-    /// Each name's first address that can be had.
+    /// Listens on all addresses of a name.
     fn bind(
         &mut self,
         server: &mut Server,
@@ -106,19 +111,10 @@ impl Listening {
         host: &str,
         port: u16,
     ) -> Result<(), Failure> {
-        let mut listening = None;
-        for candidate in find(wanted, host, port)? {
-            listening = Some(server.listen(candidate));
-            if matches!(listening, Some(Ok(_))) {
-                break;
-            }
+        for (id, address) in bind::listen_on_all(server, wanted, host, port)? {
+            let note = of_backlog(self.backlog);
+            self.add(id, wanted, address.to_string(), note, Some(address), None);
         }
-        let Some(id) = listening.transpose().map_err(explain)? else {
-            return Err(Failure::unable(format!("cannot listen on {wanted}: it has no address")));
-        };
-        let address = server.local_addrs().last().copied();
-        let name = address.map_or_else(|| wanted.to_string(), |bound| bound.to_string());
-        self.add(id, wanted, name, of_backlog(self.backlog), address, None);
         Ok(())
     }
 
@@ -221,10 +217,13 @@ impl Listening {
 
     /// Logs the addresses.
     pub(crate) fn announce(&self, settings: &Settings<'_>) {
-        for BoundListener { name, note, address, .. } in &self.listeners {
+        for BoundListener { wanted, name, note, address, .. } in &self.listeners {
             info!(target: TARGET, "listening on {name}{note}");
             if address.is_some_and(|address| address.ip().is_unspecified()) {
                 warn!(target: TARGET, "{name} is open to every network of this machine");
+            }
+            if matches!(wanted, ListenAddress::Abstract(_)) {
+                warn!(target: TARGET, "{name} is open to every user of this machine");
             }
         }
         if settings.is_backlog_capped() {
@@ -241,39 +240,13 @@ impl Listening {
 pub(crate) fn check(settings: &Settings<'_>) -> Result<(), Failure> {
     for wanted in &settings.listen {
         match wanted {
-            ListenAddress::Tcp { host, port } => drop(find(wanted, host, *port)?),
-            ListenAddress::Unix(_) | ListenAddress::Systemd => {}
+            ListenAddress::Tcp { host, port } => drop(bind::find(wanted, host, *port)?),
+            ListenAddress::Unix(_) | ListenAddress::Abstract(_) | ListenAddress::Systemd => {}
         }
     }
     Ok(())
 }
 
-fn find(wanted: &ListenAddress, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
-    resolve(host, port)
-        .map_err(|error| Failure::unable(format!("cannot resolve {wanted}: {error}")))
-}
-
 fn of_backlog(backlog: Option<u32>) -> String {
     backlog.map_or_else(String::new, |backlog| format!(" (backlog {backlog})"))
-}
-
-/// Adds what the user can do to an error of the library, which says what was attempted and why
-/// it failed.
-pub(crate) fn explain(error: Error) -> Failure {
-    if error.kind() == ErrorKind::Config {
-        return Failure::usage(settings::in_flags(&error.to_string()));
-    }
-    let message = match error.kind() {
-        ErrorKind::TokenRange => error.to_string(),
-        _ => format!("cannot {error}"),
-    };
-    let advice = match error.io_error().map_or(io::ErrorKind::Other, io::Error::kind) {
-        io::ErrorKind::AddrInUse => "; choose another port, or port 0 for any free one",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-        io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 need privileges, such as CAP_NET_BIND_SERVICE"
-        }
-        _ => "",
-    };
-    Failure::unable(format!("{message}{advice}"))
 }

@@ -1,6 +1,7 @@
 //! `netgrace serve`: binds, runs the loop, and reports how the stop ended.
 
 pub(crate) mod args;
+pub(crate) mod bind;
 pub(crate) mod handover;
 #[cfg(feature = "systemd")]
 mod inherited;
@@ -29,7 +30,8 @@ use crate::cli::limits::OpenFiles;
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output::{self, Patience};
 use crate::cli::serve::args::ServeArgs;
-use crate::cli::serve::listening::{Listening, explain};
+use crate::cli::serve::bind::explain;
+use crate::cli::serve::listening::Listening;
 use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::service::Service;
 use crate::cli::serve::settings::Settings;

@@ -85,7 +85,7 @@ impl Predecessor {
     /// Whether it has closed its copies of the sockets, or has ended.
     pub(crate) fn is_gone(&self) -> bool {
         if self.is_gone {
-            info!(target: TARGET, "the predecessor has let go of the sockets");
+            info!(target: TARGET, "the predecessor has closed its copies of the sockets");
         }
         self.is_gone
     }

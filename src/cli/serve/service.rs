@@ -139,6 +139,10 @@ impl Service {
         while !self.event_loop.is_finished() {
             self.turn();
         }
+        if let Some(successor) = &mut self.successor {
+            successor.abandon("this process has stopped", Instant::now());
+            successor.wait_for_end();
+        }
     }
 
     fn turn(&mut self) {
@@ -250,6 +254,7 @@ impl Service {
     fn follow_successor(&mut self, has_event: bool, now: Instant) {
         let Some(successor) = &mut self.successor else { return };
         let phase = self.event_loop.server().phase();
+        let was_in_charge = successor.is_in_charge();
         if has_event {
             successor.on_event(now);
         }
@@ -259,6 +264,10 @@ impl Service {
         }
         let is_handed_over = successor.is_in_charge() && phase >= Phase::Draining;
         if successor.has_ended() || is_handed_over {
+            if was_in_charge && !is_handed_over {
+                // No other process is left to take clients from the queues.
+                self.listening.take_ownership(self.event_loop.server_mut());
+            }
             // Our listeners are closed; the end of the channel reports that.
             self.successor = None;
         } else if successor.is_ready() {

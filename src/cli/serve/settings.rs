@@ -1,6 +1,7 @@
 //! The effective settings of `netgrace serve`, from the flags, the environment and the limits.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use netgrace::{Config, Drain};
 
@@ -65,7 +66,8 @@ impl<'a> Settings<'a> {
             )));
         }
         let admin = if args.admin.is_some() { ADMIN_SOCKETS } else { 0 };
-        let others = u64::try_from(listen.len()).unwrap_or(u64::MAX).saturating_add(admin);
+        let sockets = listen.iter().map(sockets).fold(0, u64::saturating_add);
+        let others = sockets.saturating_add(admin);
         let connections = files.connections(args.max_conns, others)?;
         let connections = match args.max_conns {
             Some(_) => connections,
@@ -88,6 +90,7 @@ impl<'a> Settings<'a> {
             .drain(drain(args.drain))
             .idle_grace(args.idle_grace)
             .linger(args.linger)
+            .handshake_grace(args.handshake_grace)
             .lame_duck(args.lame_duck)
             .nodelay(!args.nagle)
             .reuse_port(args.reuse_port)
@@ -143,6 +146,7 @@ impl fmt::Display for Settings<'_> {
         line("drain", &drain(args.drain).to_string())?;
         line("idle-grace", &units::format_duration(args.idle_grace))?;
         line("linger", &units::format_duration(args.linger))?;
+        line("handshake-grace", &units::format_duration(args.handshake_grace))?;
         line("lame-duck", &units::format_duration(args.lame_duck))?;
         line("nagle", on_or_off(args.nagle))?;
         line("rcvbuf", &size(args.rcvbuf))?;
@@ -159,11 +163,22 @@ impl fmt::Display for Settings<'_> {
     }
 }
 
+/// The number of sockets that an address takes: one for each address of a name, usually two.
+fn sockets(address: &ListenAddress) -> u64 {
+    match address {
+        ListenAddress::Tcp { host, .. } if host.parse::<IpAddr>().is_err() => 2,
+        _ => 1,
+    }
+}
+
 fn from_environment() -> Result<Vec<ListenAddress>, Failure> {
     let value = std::env::var_os("NETGRACE_LISTEN").unwrap_or_default();
     let value = value.to_string_lossy();
-    let value = if value.trim().is_empty() { DEFAULT_LISTEN.into() } else { value };
-    let addresses = value.split_whitespace().map(|text| {
+    let separators = |c: char| c.is_whitespace() || c == ',';
+    let is_empty = value.chars().all(separators);
+    let value = if is_empty { DEFAULT_LISTEN.into() } else { value };
+    let texts = value.split(separators).filter(|text| !text.is_empty());
+    let addresses = texts.map(|text| {
         listen_address(text).map_err(|why| {
             Failure::usage(format!("invalid value {text:?} in NETGRACE_LISTEN: {why}"))
         })

@@ -7,6 +7,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Channel;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
@@ -21,6 +22,8 @@ use crate::cli::serve::handover::{self, Label, READY};
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one that failed may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long one that failed may still take when this process is about to end.
+const LAST_GRACE: Duration = Duration::from_millis(500);
 /// How often the end of one that failed is checked.
 const END_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -143,12 +146,20 @@ impl Successor {
 
     /// Handles an event of the channel.
     pub(crate) fn on_event(&mut self, now: Instant) {
-        let State::Starting { .. } = self.state else { return };
         let mut byte = [0];
-        match self.channel.read(&mut byte) {
-            Ok(1) if byte == [READY] => self.state = State::Ready,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            _ => self.abandon("it did not get ready; carrying on", now),
+        let heard = match self.channel.read(&mut byte) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+            heard => heard,
+        };
+        match (self.state, heard) {
+            (State::Starting { .. }, Ok(1)) if byte == [READY] => self.state = State::Ready,
+            (State::Starting { .. }, _) => self.abandon("it did not get ready; carrying on", now),
+            // It keeps its end of the channel until this process has closed the sockets.
+            (State::InCharge, _) => {
+                warn!(target: TARGET, "the successor, process {}, has ended", self.pid());
+                self.state = State::Ended;
+            }
+            (State::Ready | State::Ending { .. } | State::Ended, _) => {}
         }
     }
 
@@ -186,6 +197,21 @@ impl Successor {
                 }
             },
             State::Starting { .. } | State::Ready | State::InCharge | State::Ended => {}
+        }
+    }
+
+    /// Waits until a successor that failed has ended; it gets [`LAST_GRACE`] more. It still has
+    /// copies of the listening sockets, whose queues would go on to accept connections that
+    /// nobody serves.
+    pub(crate) fn wait_for_end(&mut self) {
+        let State::Ending { until } = self.state else { return };
+        let now = Instant::now();
+        let grace_end = now.checked_add(LAST_GRACE).map_or(until, |end| end.min(until));
+        let give_up = now.checked_add(END_TIMEOUT).unwrap_or(now);
+        self.state = State::Ending { until: grace_end };
+        while !self.has_ended() && Instant::now() < give_up {
+            self.end_turn(Instant::now());
+            thread::sleep(END_CHECK_INTERVAL);
         }
     }
 

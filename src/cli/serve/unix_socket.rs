@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, Mode, flock};
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use crate::cli::advice::advice;
 use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
 
@@ -110,10 +111,11 @@ pub(crate) fn listen(
 ) -> Result<(UnixListener, SocketFile), Failure> {
     let fail = |error: io::Error| {
         let advice = match error.kind() {
-            io::ErrorKind::NotFound => "; its directory must exist",
-            io::ErrorKind::AddrInUse => "; another server has just taken it",
-            io::ErrorKind::InvalidInput => "; choose a shorter path",
-            _ => "",
+            io::ErrorKind::NotFound => "; its directory must exist".to_owned(),
+            io::ErrorKind::AddrInUse => "; another server has just taken it".to_owned(),
+            io::ErrorKind::InvalidInput => "; choose a shorter path".to_owned(),
+            io::ErrorKind::PermissionDenied => "; its directory must be writable".to_owned(),
+            _ => advice(&error, None),
         };
         Failure::unable(format!("cannot listen on unix:{path:?}: {error}{advice}"))
     };
@@ -128,17 +130,59 @@ pub(crate) fn listen(
     umask(mask);
     bound.map_err(fail)?;
     let file = SocketFile::find(path).map_err(fail)?;
-    let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
-    socket.listen(backlog.unwrap_or(i32::MAX)).map_err(fail)?;
+    listen_with(&socket, backlog).map_err(fail)?;
     drop(lock);
     Ok((socket.into(), file))
+}
+
+/// Listens on an abstract name.
+///
+/// # Errors
+///
+/// If another process listens there, or the name is too long.
+pub(crate) fn listen_abstract(name: &str, backlog: Option<u32>) -> Result<UnixListener, Failure> {
+    let fail = |error: io::Error| {
+        let advice = match error.kind() {
+            io::ErrorKind::AddrInUse => "; a server listens there; choose another name".to_owned(),
+            io::ErrorKind::InvalidInput => "; choose a shorter name".to_owned(),
+            _ => advice(&error, None),
+        };
+        Failure::unable(format!("cannot listen on unix:@{}: {error}{advice}", name.escape_debug()))
+    };
+    let address = SockAddr::unix(format!("\0{name}")).map_err(fail)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(fail)?;
+    socket.bind(&address).map_err(fail)?;
+    listen_with(&socket, backlog).map_err(fail)?;
+    Ok(socket.into())
+}
+
+fn listen_with(socket: &Socket, backlog: Option<u32>) -> io::Result<()> {
+    let backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+    socket.listen(backlog.unwrap_or(i32::MAX))
 }
 
 /// Returns the name of a socket that was passed in, as the port file shows it.
 #[cfg(feature = "systemd")]
 pub(crate) fn name(listener: &UnixListener) -> String {
-    let path = listener.local_addr().ok().and_then(|bound| Some(bound.as_pathname()?.to_owned()));
-    path.map_or_else(|| "unix:".to_owned(), |path| format!("unix:{}", path.display()))
+    let Ok(bound) = listener.local_addr() else {
+        return "unix:".to_owned();
+    };
+    match (bound.as_pathname(), abstract_name(&bound)) {
+        (Some(path), _) => format!("unix:{}", path.display()),
+        (None, Some(name)) => format!("unix:@{name}"),
+        (None, None) => "unix:".to_owned(),
+    }
+}
+
+#[cfg(all(feature = "systemd", any(target_os = "linux", target_os = "android")))]
+fn abstract_name(bound: &std::os::unix::net::SocketAddr) -> Option<String> {
+    use std::os::linux::net::SocketAddrExt;
+    bound.as_abstract_name().map(|name| name.escape_ascii().to_string())
+}
+
+#[cfg(all(feature = "systemd", not(any(target_os = "linux", target_os = "android"))))]
+fn abstract_name(_: &std::os::unix::net::SocketAddr) -> Option<String> {
+    None
 }
 
 /// Returns what exists there. A refused connection means that no process listens any more.

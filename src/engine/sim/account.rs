@@ -6,19 +6,19 @@ use super::Shared;
 use super::line::{Fate, Times};
 use super::network::Network;
 use crate::config::Drain;
-use crate::engine::observer::{Closed, Observer};
+use crate::engine::observer::{Closed, ConnectionId, Observer};
 use crate::engine::phase::Phase;
 use crate::engine::report::CloseReason;
 
 impl Observer for Shared {
-    fn on_open(&mut self, connection: u64, _: Option<SocketAddr>) {
+    fn on_open(&mut self, connection: ConnectionId, _: Option<SocketAddr>) {
         let mut network = self.lock();
         let now = network.now;
         let Some(at) = network.inserting.take() else {
             return network.blame(usize::MAX, "a connection that nobody inserted");
         };
         network.numbers.push(at);
-        if network.numbers.len() as u64 != connection {
+        if network.numbers.len() as u64 != connection.number() {
             network.blame(at, "a connection with a wrong number");
         }
         let draining = network.draining_since.is_some();
@@ -37,7 +37,7 @@ impl Observer for Shared {
 
     fn on_close(&mut self, closed: Closed) {
         let mut network = self.lock();
-        let number = (closed.connection as usize).wrapping_sub(1);
+        let number = (closed.connection.number() as usize).wrapping_sub(1);
         let Some(at) = network.numbers.get(number).copied() else {
             return network.blame(usize::MAX, "a close of an unknown number");
         };
@@ -97,6 +97,7 @@ impl Network {
             CloseReason::IoError => line.broke.is_some_and(|error| !of_reset(error)),
             CloseReason::IdleTimeout => line.fin_at.is_some() || expired,
             CloseReason::Drained => line.fin_at.is_some(),
+            CloseReason::HostClosed => false,
             CloseReason::ForcedClean => forced && bytes.unsent == 0,
             CloseReason::ForcedLossy => forced && bytes.unsent > 0,
         };

@@ -4,12 +4,12 @@ use super::host::Host;
 use super::line::Fate;
 use super::peer::Saw;
 use crate::config::Drain;
-use crate::engine::echo::Place;
+use crate::engine::lists::Place;
 use crate::engine::phase::Phase;
 use crate::engine::report::{CloseReason, Grade};
 
 /// Everything that some life must reach.
-pub(super) const ALL: [&str; 40] = [
+pub(super) const ALL: [&str; 38] = [
     "accepted in lame duck",
     "broke in the queue",
     "closed drained",
@@ -30,7 +30,6 @@ pub(super) const ALL: [&str; 40] = [
     "grade lossy",
     "held",
     "helped out of want",
-    "hurried",
     "interrupted",
     "late bytes",
     "left to its owner",
@@ -46,7 +45,6 @@ pub(super) const ALL: [&str; 40] = [
     "refused",
     "reused a slot",
     "saw a reset",
-    "stuck",
     "swept",
     "wanting",
     "wanting in a sweep",
@@ -67,12 +65,10 @@ impl Host {
             (network.wanting && phase == Phase::Draining, "wanting in a sweep"),
             (engine.table.vacant().is_none(), "full"),
             (engine.report().bytes.held() > 0, "held"),
-            (engine.hurried, "hurried"),
-            (!lists.of(Place::Lingering).is_empty(), "lingering"),
+            (lists.front(Place::LINGERING).is_some(), "lingering"),
             (engine.table.ready_len() > 0, "ready"),
             (engine.table.ready_len() > 2, "many ready"),
             (engine.table.has_paused(), "paused"),
-            (!lists.of(Place::Stuck).is_empty(), "stuck"),
             (network.pipes > 0, "piped"),
             (network.numbers.len() > engine.table.slots() && engine.open() > 0, "reused a slot"),
         ] {
@@ -108,6 +104,7 @@ impl Host {
                 CloseReason::Drained => "closed drained",
                 CloseReason::ForcedClean => "closed forced clean",
                 CloseReason::ForcedLossy => "closed forced lossy",
+                CloseReason::HostClosed => "closed by the host",
                 CloseReason::IdleTimeout => "closed idle timeout",
                 CloseReason::IoError => "closed io error",
                 CloseReason::PeerClosed => "closed peer closed",

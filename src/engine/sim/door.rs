@@ -11,6 +11,7 @@ use super::line::Fate;
 use super::network::Network;
 use crate::engine::phase::Phase;
 use crate::intake::Queue;
+use crate::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
 
 /// Calls of accept that one turn of a running server may make on one queue.
 const CALLS: u32 = 257;
@@ -257,6 +258,7 @@ impl Tap {
 impl Queue for Tap {
     type Stream = End;
     type Poll = Shared;
+    type Endpoint = (Shared, usize);
 
     fn name(&self) -> &str {
         "a door"
@@ -268,10 +270,31 @@ impl Queue for Tap {
         Ok((End::new(&self.network, at), Some((address, 7).into())))
     }
 
-    fn shut_gate(&mut self) {
+    fn shut_gate(&mut self) -> bool {
         let mut network = self.network.lock();
         let door = &mut network.doors[self.door];
         door.gate_shut = door.make.has_gate;
+        door.gate_shut
+    }
+
+    fn visibility(&mut self, (): &mut ()) -> Visibility {
+        Visibility::NoHandshakes
+    }
+
+    fn pressure(&mut self) -> Option<Pressure> {
+        Some(Pressure::default())
+    }
+
+    fn endpoint(&self) -> Option<(Shared, usize)> {
+        Some((self.network.clone(), self.door))
+    }
+
+    fn dump(_: &(Shared, usize), _: Sought, _: bool, (): &mut (), _: &mut Vec<Pair>) -> Dumped {
+        Dumped::Wholly
+    }
+
+    fn ask(_: &(Shared, usize), (): &mut (), pairs: &mut [Pair]) {
+        pairs.iter_mut().for_each(|pair| pair.standing = Standing::Gone);
     }
 
     fn register(&mut self, network: &Shared, token: Token) -> io::Result<()> {

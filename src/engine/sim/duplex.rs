@@ -219,7 +219,7 @@ impl Duplex {
             (self.fault.is_some(), Readiness::ERROR),
         ] {
             if said {
-                flags = flags | flag;
+                flags |= flag;
             }
         }
         flags

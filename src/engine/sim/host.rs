@@ -380,7 +380,7 @@ fn any_flags(random: &mut Random) -> Readiness {
     let mut flags = Readiness::NONE;
     for flag in all {
         if random.one_in(2) {
-            flags = flags | flag;
+            flags |= flag;
         }
     }
     flags

@@ -1,4 +1,4 @@
-//! Pieces of the inside, driven over streams in memory: for `benches/` alone, no part of the API.
+//! Internal parts on streams in memory: for `benches/` alone, not part of the API.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -17,6 +17,7 @@ use crate::engine::{
 };
 use crate::token::Readiness;
 
+#[cfg(feature = "bench")]
 pub use crate::load::pieces::Verification;
 
 /// A message.

@@ -1,21 +1,22 @@
 //! The way in: clients from the listeners' queues into the engine, and the end of the listeners.
 
-use log::{debug, error, info, warn};
+mod close;
+
+use log::{debug, error, warn};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use self::close::Closing;
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
-use crate::engine::phase::Phase;
-use crate::engine::report::HalfOpen;
 use crate::intake::{Accepted, Intake, Queue};
+use crate::pressure::Gauge;
 use crate::token::TokenRange;
 
 /// Clients taken from one queue in one turn.
 const ACCEPTS: u32 = 256;
-/// Clients that a sweep takes at most: more than any queue holds.
-const SWEEP: u32 = 1 << 20;
 /// Failures of accept are logged at most once in this time, with the number of the others.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
@@ -38,6 +39,23 @@ impl Throttle {
     }
 }
 
+/// What one turn of a server works with.
+#[derive(Debug)]
+pub(crate) struct Turn<'a, Q: Queue> {
+    pub(crate) poll: &'a Q::Poll,
+    /// What the server is registered with; `None` while it is not.
+    pub(crate) tokens: Option<TokenRange>,
+    pub(crate) now: Instant,
+}
+
+impl<Q: Queue> Clone for Turn<'_, Q> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Q: Queue> Copy for Turn<'_, Q> {}
+
 /// How a look into one queue ended.
 #[derive(Debug)]
 enum Look {
@@ -50,12 +68,15 @@ enum Look {
 }
 
 /// The listeners of a server and what is counted of them.
-#[derive(Debug)]
-pub(crate) struct Acceptor<Q> {
+pub(crate) struct Acceptor<Q: Queue> {
     /// By token; `None` once closed.
     listeners: Vec<Option<Intake<Q>>>,
-    /// The stop has deregistered them; those still here are being swept.
-    closing: bool,
+    /// The stop has deregistered them; those still here are being emptied.
+    closing: Option<Closing<Q::Endpoint>>,
+    handshake_grace: Duration,
+    gauge: Gauge,
+    /// Whom accept returned to a stop.
+    taken: Vec<SocketAddr>,
     /// A listener died: how many waited in its queue is not known.
     bereft: bool,
     errors: u64,
@@ -67,10 +88,13 @@ pub(crate) struct Acceptor<Q> {
 }
 
 impl<Q: Queue> Acceptor<Q> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Self {
             listeners: Vec::new(),
-            closing: false,
+            closing: None,
+            handshake_grace: config.handshake_grace,
+            gauge: Gauge::default(),
+            taken: Vec::new(),
             bereft: false,
             errors: 0,
             refused: 0,
@@ -127,7 +151,8 @@ impl<Q: Queue> Acceptor<Q> {
         &mut self,
         mut act: impl FnMut(usize, &mut Q) -> io::Result<()>,
     ) -> io::Result<()> {
-        let listeners = if self.closing { &mut [] } else { self.listeners.as_mut_slice() };
+        let listeners =
+            if self.closing.is_some() { &mut [] } else { self.listeners.as_mut_slice() };
         let mut found = listeners.iter_mut().enumerate();
         found.try_for_each(|(at, listener)| {
             listener.as_mut().map_or(Ok(()), |it| act(at, &mut it.queue))
@@ -150,31 +175,50 @@ impl<Q: Queue> Acceptor<Q> {
         self.iter_mut().for_each(Intake::on_freed);
     }
 
+    /// Returns whether a queue waits for a slot.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.iter().any(Intake::is_parked)
+    }
+
+    /// Returns where closed sockets of the server's may be found, once the listeners are closed,
+    /// and whether that is all of them.
+    pub(crate) fn take_endpoints(&mut self) -> (Vec<Q::Endpoint>, bool) {
+        self.closing.as_mut().map_or((Vec::new(), true), |closing| {
+            (std::mem::take(&mut closing.endpoints), !closing.shared)
+        })
+    }
+
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.iter().fold(None, |next, listener| earlier(next, listener.next_deadline(now)))
+        let first = self.close_deadline();
+        self.iter().fold(first, |next, listener| earlier(next, listener.next_deadline(now)))
     }
 
     /// Takes clients in while the server runs. Answers how a listener died, if one did.
     pub(crate) fn accept(
         &mut self,
         engine: &mut Engine<Q::Stream>,
-        poll: &Q::Poll,
-        tokens: TokenRange,
-        now: Instant,
+        turn: Turn<'_, Q>,
     ) -> Option<String> {
         let mut died = None;
+        let now = turn.now;
+        if self.gauge.is_due(now)
+            && let Some(listener) = self.listeners.iter_mut().flatten().find(|it| it.is_ready(now))
+        {
+            let pressure = listener.queue.pressure();
+            self.gauge.add(pressure, now);
+        }
         for index in 0..self.listeners.len() {
             let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
                 continue;
             };
             if listener.is_ready(now) {
-                match self.look(&mut listener, ACCEPTS, engine, poll, tokens, now) {
+                match self.look(&mut listener, ACCEPTS, engine, turn) {
                     Look::Empty | Look::More => {}
                     Look::Dead(error) => {
                         self.bereft = true;
                         died = Some(format!("{}: {error}", listener.name()));
                         error!("the listener on {} failed: {error}", listener.name());
-                        deregister(&mut listener, poll);
+                        deregister(&mut listener, turn.poll);
                         continue;
                     }
                 }
@@ -186,114 +230,16 @@ impl<Q: Queue> Acceptor<Q> {
         died
     }
 
-    /// Ends the listeners: deregisters them, takes in who is waiting, and closes them; what cannot
-    /// be taken in yet stays for another call. Under force it is counted and let go. Without
-    /// tokens they are on no poll, and only force may end them.
-    pub(crate) fn close(
-        &mut self,
-        engine: &mut Engine<Q::Stream>,
-        poll: &Q::Poll,
-        tokens: Option<TokenRange>,
-        now: Instant,
-    ) {
-        if !self.closing {
-            engine.report_mut().connections.backlog_left = (!self.bereft).then_some(0);
-            engine.report_mut().connections.half_open = Some(HalfOpen::default());
-            engine.report_mut().gated = Some(true);
-            for listener in self.listeners.iter_mut().flatten() {
-                if listener.is_owned() {
-                    listener.queue.shut_gate();
-                    listener.proceed();
-                }
-                if tokens.is_some() {
-                    deregister(listener, poll);
-                }
-            }
-            self.closing = true;
-        }
-        let tokens = tokens.unwrap_or(TokenRange::new(0..0));
-        let forcing = engine.phase() >= Phase::Forcing;
-        for index in 0..self.listeners.len() {
-            let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
-                continue;
-            };
-            if !listener.is_owned() {
-                info!("left the queue of {} to its owner", listener.name());
-                continue;
-            }
-            let emptied = if forcing {
-                self.abandon(&mut listener, engine)
-            } else {
-                listener.is_ready(now) && self.sweep(&mut listener, engine, poll, tokens, now)
-            };
-            if emptied {
-                debug!("closed the listener on {}", listener.name());
-            } else if let Some(slot) = self.listeners.get_mut(index) {
-                *slot = Some(listener);
-            }
-        }
-    }
-
-    /// Takes in who is waiting. Answers whether the queue was seen empty.
-    fn sweep(
-        &mut self,
-        listener: &mut Intake<Q>,
-        engine: &mut Engine<Q::Stream>,
-        poll: &Q::Poll,
-        tokens: TokenRange,
-        now: Instant,
-    ) -> bool {
-        let (before, lost) = (engine.report().connections.accepted, self.turned_away);
-        let look = self.look(listener, SWEEP, engine, poll, tokens, now);
-        let counts = &mut engine.report_mut().connections;
-        let taken = counts.accepted.saturating_sub(before);
-        counts.swept = counts.swept.saturating_add(taken);
-        let lost = self.turned_away.saturating_sub(lost);
-        counts.backlog_left = counts.backlog_left.map(|left| left.saturating_add(lost));
-        match look {
-            Look::Empty => true,
-            Look::More => false,
-            Look::Dead(error) => {
-                warn!("sweep the queue of {}: {error}", listener.name());
-                counts.backlog_left = None;
-                true
-            }
-        }
-    }
-
-    /// Lets go of who is still waiting, and counts them. Answers whether that is all that can be
-    /// done: for want of a descriptor it is tried again as long as connections are being closed.
-    fn abandon(&mut self, listener: &mut Intake<Q>, engine: &mut Engine<Q::Stream>) -> bool {
-        let open = engine.open();
-        let left = &mut engine.report_mut().connections.backlog_left;
-        for _ in 0..SWEEP {
-            match listener.accept() {
-                Accepted::Client(..) => *left = left.map(|left| left.saturating_add(1)),
-                Accepted::Empty => return true,
-                Accepted::Broken(_) => {}
-                Accepted::Exhausted(_) if open > 0 => return false,
-                Accepted::Exhausted(error) | Accepted::Dead(error) => {
-                    warn!("count the queue of {}: {error}", listener.name());
-                    *left = None;
-                    return true;
-                }
-            }
-        }
-        true
-    }
-
     fn look(
         &mut self,
         listener: &mut Intake<Q>,
         most: u32,
         engine: &mut Engine<Q::Stream>,
-        poll: &Q::Poll,
-        tokens: TokenRange,
-        now: Instant,
+        turn: Turn<'_, Q>,
     ) -> Look {
         for _ in 0..most {
             if engine.vacant().is_none() {
-                if let Some(suppressed) = self.full.admit(now) {
+                if let Some(suppressed) = self.full.admit(turn.now) {
                     let open = engine.open();
                     warn!(
                         "{open} connections open, as many as there may be: clients wait in the \
@@ -306,7 +252,10 @@ impl<Q: Queue> Acceptor<Q> {
             }
             let accepted = match listener.accept() {
                 Accepted::Client(stream, peer) => {
-                    self.admit(stream, peer, engine, poll, tokens, now)
+                    if self.closing.is_some() {
+                        self.taken.extend(peer);
+                    }
+                    self.admit(stream, peer, engine, turn)
                 }
                 other => Err(other),
             };
@@ -318,11 +267,11 @@ impl<Q: Queue> Acceptor<Q> {
                     return Look::Empty;
                 }
                 Err(Accepted::Broken(error)) => {
-                    self.note(listener, "a client that left", &error, now)
+                    self.note(listener, "a client that left", &error, turn.now)
                 }
                 Err(Accepted::Exhausted(error)) => {
-                    listener.rest(now);
-                    self.note(listener, "clients wait in its queue", &error, now);
+                    listener.rest(turn.now);
+                    self.note(listener, "clients wait in its queue", &error, turn.now);
                     return Look::More;
                 }
                 Err(Accepted::Dead(error)) => return Look::Dead(error),
@@ -337,26 +286,24 @@ impl<Q: Queue> Acceptor<Q> {
         mut stream: Q::Stream,
         peer: Option<SocketAddr>,
         engine: &mut Engine<Q::Stream>,
-        poll: &Q::Poll,
-        tokens: TokenRange,
-        now: Instant,
+        turn: Turn<'_, Q>,
     ) -> Result<(), Accepted<Q::Stream>> {
-        let Some(owner) = engine.admit(peer.map(|peer| peer.ip())) else {
+        let Some(owner) = engine.admit(peer) else {
             return Err(Accepted::Client(stream, peer));
         };
         let token = engine.vacant().and_then(|at| {
-            tokens.token(self.listeners.len().checked_add(usize::try_from(at).ok()?)?)
+            turn.tokens?.token(self.listeners.len().checked_add(usize::try_from(at).ok()?)?)
         });
         let Some(token) = token else {
             engine.release(owner);
             return Err(Accepted::Exhausted(io::Error::other("no token is left")));
         };
-        if let Err(error) = Q::register_stream(&mut stream, poll, token) {
+        if let Err(error) = Q::register_stream(&mut stream, turn.poll, token) {
             engine.release(owner);
             self.turned_away = self.turned_away.saturating_add(1);
             return Err(Accepted::Exhausted(error));
         }
-        if let Some(number) = engine.insert(stream, peer, owner, now) {
+        if let Some(number) = engine.insert(stream, peer, owner, turn.now) {
             match peer {
                 Some(peer) => debug!("accepted #{number} {peer}"),
                 None => debug!("accepted #{number}"),

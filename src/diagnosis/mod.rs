@@ -1,0 +1,55 @@
+//! What the kernel says of connections, asked of Linux by sock_diag(7) messages, which need no
+//! privilege. Elsewhere, or where this family of sockets is forbidden, everything is unknown.
+
+#[cfg(not(all(feature = "diagnosis", target_os = "linux")))]
+mod absent;
+#[cfg(all(feature = "diagnosis", target_os = "linux"))]
+mod kernel;
+pub(crate) mod pressure;
+#[cfg(all(feature = "diagnosis", target_os = "linux"))]
+mod question;
+#[cfg(all(feature = "diagnosis", target_os = "linux"))]
+mod reply;
+
+use mio::net::TcpStream;
+
+use crate::engine::call::reason_of;
+use crate::engine::status::{Status, Transport};
+
+#[cfg(not(all(feature = "diagnosis", target_os = "linux")))]
+pub(crate) use self::absent::Kernel;
+#[cfg(all(feature = "diagnosis", target_os = "linux"))]
+pub(crate) use self::kernel::Kernel;
+
+/// The state of a connection in the kernel.
+pub(crate) fn status(stream: &TcpStream, kernel: &mut Kernel) -> Status {
+    let (local, peer) = match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => (local, peer),
+        // A Unix socket has no way in between: what was written lies with the peer.
+        _ if is_unix(stream) => return Status::Alive(Transport::default()),
+        _ => return over(stream),
+    };
+    match kernel.ask(local, peer) {
+        Some(Some(transport)) => Status::Alive(transport),
+        Some(None) => over(stream),
+        None => Status::Unknown,
+    }
+}
+
+pub(crate) fn is_unix(stream: &TcpStream) -> bool {
+    let address = socket2::SockRef::from(stream).local_addr();
+    address.is_ok_and(|address| address.is_unix())
+}
+
+/// The state of a connection that the kernel does not know any more: it has an error, or both
+/// sides have acknowledged the other's FIN.
+fn over(stream: &TcpStream) -> Status {
+    match stream.take_error() {
+        Ok(None) => Status::Acknowledged,
+        Ok(Some(error)) | Err(error) => Status::Broken(reason_of(&error)),
+    }
+}
+
+#[cfg(test)]
+#[cfg(all(feature = "diagnosis", target_os = "linux"))]
+mod tests;

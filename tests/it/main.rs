@@ -24,11 +24,17 @@ mod bare;
 #[cfg(feature = "cli")]
 mod bench_audit;
 #[cfg(feature = "cli")]
+mod bench_kinds;
+#[cfg(feature = "cli")]
 mod bench_load;
 #[cfg(feature = "cli")]
 mod bench_output;
 #[cfg(feature = "cli")]
+mod bench_patterns;
+#[cfg(feature = "cli")]
 mod bench_truth;
+#[cfg(feature = "cli")]
+mod bench_workers;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]

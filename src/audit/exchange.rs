@@ -1,8 +1,11 @@
 //! A request on its way, with all that will decide its class.
 
+use std::time::Duration;
+
 use super::answer::Answer;
 use super::class::Ending;
 use super::class::Evidence;
+use super::clock::Clock;
 use super::connection::Connection;
 use super::kernel::Kernel;
 
@@ -28,6 +31,8 @@ pub(super) struct Exchange {
     pub(super) is_counted: bool,
     /// The audit stood still while it was the client's turn.
     pub(super) is_excused: bool,
+    /// How long the audit had stood still when the connection was known to be open.
+    pub(super) paused_before: Duration,
     was_begun: bool,
     is_acknowledged: bool,
     was_closed_before: bool,
@@ -47,6 +52,7 @@ impl Exchange {
             reads_at: None,
             is_counted: false,
             is_excused: false,
+            paused_before: Duration::ZERO,
             was_begun: false,
             is_acknowledged: false,
             was_closed_before: false,
@@ -67,7 +73,8 @@ impl Exchange {
 
     /// Hands over as much of the request as may be sent and as the kernel takes. That the
     /// connection is broken shows when it is read.
-    pub(super) fn write(&mut self, kernel: &mut Kernel, now: u64) {
+    pub(super) fn write(&mut self, kernel: &mut Kernel, clock: &Clock) {
+        let now = clock.now();
         let length = self.request.len();
         let half = length.checked_div(2).unwrap_or(0);
         let end = if self.held_until.is_some() { half } else { length };
@@ -82,6 +89,7 @@ impl Exchange {
         }
         if self.is_written() && self.written_at.is_none() {
             self.written_at = Some(now);
+            self.is_excused |= clock.paused() != self.paused_before;
             // The FIN may have arrived since the connection was last read.
             if self.is_counted && self.connection.requests > 0 {
                 self.ask(kernel);

@@ -133,7 +133,7 @@
 //! | none | all of the above | `mio` `slab` `log` `socket2` `libc` |
 //! | `signals` | `Signals`: stop signals as a source of an [`EventLoop`] | `signal-hook` |
 //! | `splice` | streams move as pages (Linux, where SIGPIPE is ignored) | `rustix` |
-//! | `bench` | the load generator | `hdrhistogram` `rustix` |
+//! | `bench` | the load generator, the audit of a stop | `hdrhistogram` `httparse` `rustix` |
 //! | `cli` | the `netgrace` program; nothing for a library | `clap` and more |
 //! | `systemd` | inherited sockets, readiness notification (program) | `listenfd` `sd-notify` |
 //!

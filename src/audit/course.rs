@@ -87,7 +87,7 @@ impl Crew<'_> {
             Ok(connection) => connection,
             Err(obstacle) => return Next::Wait(self.obstructed(kind, obstacle, is_counted, true)),
         };
-        let mut exchange = self.exchange(kind, connection, paused);
+        let mut exchange = self.exchange(kind, connection, (now, paused));
         exchange.held_until = self.half_until(kind);
         Next::Go(State::Connecting(Box::new(exchange)))
     }
@@ -97,13 +97,13 @@ impl Crew<'_> {
         &mut self,
         kind: Kind,
         connection: Connection,
-        paused_before: Duration,
+        opened: (u64, Duration),
     ) -> Exchange {
         let now = self.clock.now();
         let request = self.requests.next(Form::of(kind));
         let mut exchange = Exchange::new(connection, request, self.answer(), now);
         exchange.is_counted = self.is_stopped();
-        exchange.paused_before = paused_before;
+        exchange.opened = opened;
         if exchange.is_counted {
             self.tally.start(kind);
         }
@@ -327,7 +327,7 @@ impl Crew<'_> {
                 if let Until::Leave(_) = leaves {
                     return Next::Wait(State::Resting { connection, until: leaves });
                 }
-                let exchange = self.exchange(kind, connection, paused);
+                let exchange = self.exchange(kind, connection, (now, paused));
                 Next::Go(State::Asking(Box::new(exchange)))
             }
             Until::Leave(at) if at <= now => Next::Wait(State::Ended),

@@ -13,6 +13,10 @@ use super::kernel::Kernel;
 /// written.
 const CHECKS: [u64; 3] = [1_000_000, 10_000_000, 100_000_000];
 
+/// A request is written at most so long after its connection was seen to be open, unless the
+/// system let the audit wait.
+const PROMPT: u64 = 1_000_000;
+
 /// A request on its way; times are of the audit's clock.
 #[derive(Debug)]
 pub(super) struct Exchange {
@@ -31,8 +35,9 @@ pub(super) struct Exchange {
     pub(super) is_counted: bool,
     /// The audit stood still while it was the client's turn.
     pub(super) is_excused: bool,
-    /// How long the audit had stood still when the connection was known to be open.
-    pub(super) paused_before: Duration,
+    /// When the connection was last known to be open, and how long the audit had stood still by
+    /// then.
+    pub(super) opened: (u64, Duration),
     was_begun: bool,
     is_acknowledged: bool,
     was_closed_before: bool,
@@ -52,7 +57,7 @@ impl Exchange {
             reads_at: None,
             is_counted: false,
             is_excused: false,
-            paused_before: Duration::ZERO,
+            opened: (now, Duration::ZERO),
             was_begun: false,
             is_acknowledged: false,
             was_closed_before: false,
@@ -89,10 +94,14 @@ impl Exchange {
         }
         if self.is_written() && self.written_at.is_none() {
             self.written_at = Some(now);
-            self.is_excused |= clock.paused() != self.paused_before;
+            let (opened_at, paused) = self.opened;
+            self.is_excused |= clock.paused() != paused;
             // The FIN may have arrived since the connection was last read.
             if self.is_counted && self.connection.requests > 0 {
                 self.ask(kernel);
+                // Nobody but the audit itself took so long from that reading to the request.
+                let is_slow = clock.now().saturating_sub(opened_at) > PROMPT;
+                self.is_excused |= self.was_closed_before && is_slow;
             }
         }
     }

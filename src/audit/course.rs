@@ -1,5 +1,7 @@
 //! The course of one client: what it does next, and what became of its request.
 
+use std::time::Duration;
+
 use super::answer::Meaning;
 use super::class::Class;
 use super::class::Ending;
@@ -74,6 +76,7 @@ impl Crew<'_> {
             return Next::Wait(state);
         }
         let is_counted = self.is_stopped();
+        let paused = self.clock.paused();
         let dialled = Connection::dial(
             self.address,
             kind == Kind::Slow,
@@ -84,17 +87,23 @@ impl Crew<'_> {
             Ok(connection) => connection,
             Err(obstacle) => return Next::Wait(self.obstructed(kind, obstacle, is_counted, true)),
         };
-        let mut exchange = self.exchange(kind, connection);
+        let mut exchange = self.exchange(kind, connection, (now, paused));
         exchange.held_until = self.half_until(kind);
         Next::Go(State::Connecting(Box::new(exchange)))
     }
 
     /// Makes the next request of a client on this connection.
-    fn exchange(&mut self, kind: Kind, connection: Connection) -> Exchange {
+    fn exchange(
+        &mut self,
+        kind: Kind,
+        connection: Connection,
+        opened: (u64, Duration),
+    ) -> Exchange {
         let now = self.clock.now();
         let request = self.requests.next(Form::of(kind));
         let mut exchange = Exchange::new(connection, request, self.answer(), now);
         exchange.is_counted = self.is_stopped();
+        exchange.opened = opened;
         if exchange.is_counted {
             self.tally.start(kind);
         }
@@ -156,7 +165,7 @@ impl Crew<'_> {
             exchange.held_until = None;
             exchange.moved_at = now;
         }
-        exchange.write(&mut self.kernel, now);
+        exchange.write(&mut self.kernel, &self.clock);
         exchange.check(&mut self.kernel, now);
         let mut buffer = std::mem::take(&mut self.buffer);
         let end = self.read(kind, &mut exchange, &mut buffer, now);
@@ -291,6 +300,7 @@ impl Crew<'_> {
 
     fn rest(&mut self, kind: Kind, mut connection: Connection, until: Until) -> Next {
         let now = self.clock.now();
+        let paused = self.clock.paused();
         let input = connection.read(&mut self.buffer);
         if input != Input::Nothing {
             if self.is_stopped() {
@@ -317,7 +327,8 @@ impl Crew<'_> {
                 if let Until::Leave(_) = leaves {
                     return Next::Wait(State::Resting { connection, until: leaves });
                 }
-                Next::Go(State::Asking(Box::new(self.exchange(kind, connection))))
+                let exchange = self.exchange(kind, connection, (now, paused));
+                Next::Go(State::Asking(Box::new(exchange)))
             }
             Until::Leave(at) if at <= now => Next::Wait(State::Ended),
             _ => Next::Wait(State::Resting { connection, until }),

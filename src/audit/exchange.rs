@@ -1,14 +1,21 @@
 //! A request on its way, with all that will decide its class.
 
+use std::time::Duration;
+
 use super::answer::Answer;
 use super::class::Ending;
 use super::class::Evidence;
+use super::clock::Clock;
 use super::connection::Connection;
 use super::kernel::Kernel;
 
 /// When the kernel is asked about a request that is not known to be acknowledged, after it was
 /// written.
 const CHECKS: [u64; 3] = [1_000_000, 10_000_000, 100_000_000];
+
+/// A request is written at most so long after its connection was seen to be open, unless the
+/// system let the audit wait.
+const PROMPT: u64 = 1_000_000;
 
 /// A request on its way; times are of the audit's clock.
 #[derive(Debug)]
@@ -28,6 +35,9 @@ pub(super) struct Exchange {
     pub(super) is_counted: bool,
     /// The audit stood still while it was the client's turn.
     pub(super) is_excused: bool,
+    /// When the connection was last known to be open, and how long the audit had stood still by
+    /// then.
+    pub(super) opened: (u64, Duration),
     was_begun: bool,
     is_acknowledged: bool,
     was_closed_before: bool,
@@ -47,6 +57,7 @@ impl Exchange {
             reads_at: None,
             is_counted: false,
             is_excused: false,
+            opened: (now, Duration::ZERO),
             was_begun: false,
             is_acknowledged: false,
             was_closed_before: false,
@@ -67,7 +78,8 @@ impl Exchange {
 
     /// Hands over as much of the request as may be sent and as the kernel takes. That the
     /// connection is broken shows when it is read.
-    pub(super) fn write(&mut self, kernel: &mut Kernel, now: u64) {
+    pub(super) fn write(&mut self, kernel: &mut Kernel, clock: &Clock) {
+        let now = clock.now();
         let length = self.request.len();
         let half = length.checked_div(2).unwrap_or(0);
         let end = if self.held_until.is_some() { half } else { length };
@@ -82,9 +94,14 @@ impl Exchange {
         }
         if self.is_written() && self.written_at.is_none() {
             self.written_at = Some(now);
+            let (opened_at, paused) = self.opened;
+            self.is_excused |= clock.paused() != paused;
             // The FIN may have arrived since the connection was last read.
             if self.is_counted && self.connection.requests > 0 {
                 self.ask(kernel);
+                // Nobody but the audit itself took so long from that reading to the request.
+                let is_slow = clock.now().saturating_sub(opened_at) > PROMPT;
+                self.is_excused |= self.was_closed_before && is_slow;
             }
         }
     }

@@ -4,6 +4,7 @@ mod advice;
 mod args;
 mod condition;
 mod document;
+mod limit;
 mod outcome;
 mod picture;
 mod process;
@@ -68,6 +69,8 @@ pub(crate) fn run(args: &AuditArgs) -> Result<ExitCode, Failure> {
         let claimed = Destination::open(path);
         claimed.map_err(|error| cannot_write(path, &error.to_string()))?;
     }
+    let clients = args.clients.0.iter().fold(0_usize, |sum, (_, n)| sum.saturating_add(*n));
+    limit::allow(clients)?;
     let interrupted = interruption()?;
     while outcome.stops < args.repeat && outcome.error.is_none() && !outcome.is_interrupted {
         if let Err(failure) = stop_once(args, &subject, &interrupted, &mut outcome) {

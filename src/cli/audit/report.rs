@@ -115,7 +115,7 @@ fn notes(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
     if audit.is_queue_left_out {
         note("no queued clients: the process cannot be frozen by us");
     }
-    if !audit.paused.is_zero() {
+    if !audit.paused.is_zero() || audit.left_out > 0 {
         let paused = units::approximate_duration(audit.paused);
         note(&format!(
             "the audit itself stood still for {paused}, which no time above contains; {} failed \

@@ -290,6 +290,13 @@ impl Connection {
     fn race(&mut self) {
         let nothing = [SockFilter::new(0x06, 0, 0, 0)];
         SockRef::from(&self.stream).attach_filter(&nothing).expect("a filter");
+        let mut buffer = [0; 4096];
+        if let Ok(count) = self.stream.read(&mut buffer) {
+            // It had arrived before, and is answered.
+            self.input.extend_from_slice(&buffer[..count]);
+            self.requests();
+            return;
+        }
         thread::sleep(Duration::from_millis(150));
     }
 

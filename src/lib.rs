@@ -184,6 +184,7 @@
 //!   call echo connection   reads and writes, the protocol, the life of one connection
 //!   table settings         all connections and the one door out, what they are judged by
 //!   due                    what is to be done without an event, in slices
+//! protocol               Protocol, what calls come in which order, the built-in ones
 //! diagnosis pipe socket  what the kernel says, splice, a connection's socket as a stream
 //! gate                   what keeps new handshakes out of a queue
 //! intake                 the failures of accept, when a queue is worth a look

@@ -44,7 +44,8 @@ impl<'a> Input<'a> {
     }
 
     /// Whether so much is left over that no more will be added: a request that is still incomplete
-    /// is too long to be seen as a whole. Who leaves full input as it is loses the connection.
+    /// is too long to be seen as a whole. A protocol that leaves full input unconsumed, and is
+    /// not busy, loses the connection.
     #[must_use]
     pub const fn is_full(&self) -> bool {
         self.len() >= self.limit

@@ -150,8 +150,8 @@ pub trait Protocol {
     /// is used only for what is in fact left over.
     const MAX_INPUT: usize = Input::MAX;
 
-    /// Returns the state of a new connection. `peer` is its address, `None` for a Unix socket; who
-    /// needs it later keeps it in the state.
+    /// Returns the state of a new connection. `peer` is its address, `None` for a Unix socket; a
+    /// protocol that needs it later keeps it in the state.
     fn open(&mut self, peer: Option<SocketAddr>, context: Context) -> Self::State;
 
     /// Says the first words, before any input. A connection that is not wanted may be ended here.
@@ -185,8 +185,11 @@ pub trait Protocol {
     ///
     /// It is called after [`Next::Continue`], when the [`deadline`](Self::deadline) has come, and
     /// for connections that [`poll_resume`](Self::poll_resume) or `Server::resume` named, at any
-    /// verdict but `Finish` and `Abort`. Who was named several times is resumed once, and the
-    /// reason may have ceased to be one: look at the state, not at the cause.
+    /// verdict but `Finish` and `Abort`. A connection that was named several times is resumed once,
+    /// and the reason may no longer hold: decide by the state, not by the cause.
+    ///
+    /// The server also calls it for a protocol that never asked for it if the host names one of its
+    /// connections. The default returns `Idle`.
     fn resume(
         &mut self,
         state: &mut Self::State,

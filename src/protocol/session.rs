@@ -95,7 +95,7 @@ enum PeerEnd {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Greet,
-    /// A resume because of the verdict. Somebody's who asked for one comes after it.
+    /// A resume because of the verdict; one that was asked for comes after it.
     Continue,
     Resume,
     Drain,

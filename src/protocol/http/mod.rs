@@ -18,6 +18,7 @@ use super::{Context, Input, Next, Output, Protocol};
 
 /// Length of the answer to GET unless another one is chosen.
 const PAGE: u64 = 13;
+
 /// An HTTP/1.1 server without files.
 ///
 /// GET and HEAD are answered with a page of a chosen size, for every path; `/bytes/N` has N bytes,

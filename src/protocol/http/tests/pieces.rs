@@ -72,7 +72,8 @@ proptest! {
         pieces in prop::collection::vec(prop_oneof![1_usize..40, 1_usize..9000], 1..20),
         taken in prop_oneof![200_usize..3000, 1000_usize..90_000],
     ) {
-        let input: Vec<u8> = requests.iter().flat_map(|(kind, size)| request(*kind, *size)).collect();
+        let each = requests.iter().map(|(kind, size)| request(*kind, *size));
+        let input = each.collect::<Vec<_>>().concat();
         check_pieces(&input, &pieces, taken)?;
         let whole = in_pieces(&input, &[usize::MAX], usize::MAX);
         prop_assert_eq!(whole.account.answered, requests.len() as u64);
@@ -93,9 +94,9 @@ proptest! {
     #[test]
     fn splitting_noise_anywhere_changes_nothing(
         words in prop::collection::vec(prop::sample::select(vec![
-            "GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\n", "Host: a\r\n", "\r\n", "\n", "\r", " ", ":",
-            "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n", "0\r\n\r\n",
-            "HTTP/1.0", "x", "\0", "0", "hello", "Connection: close\r\n",
+            "GET / HTTP/1.1\r\n", "POST / HTTP/1.1\r\n", "Host: a\r\n", "\r\n", "\n", "\r", " ",
+            "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n", ":",
+            "0\r\n\r\n", "HTTP/1.0", "x", "\0", "0", "hello", "Connection: close\r\n",
         ]), 0..30),
         pieces in prop::collection::vec(1_usize..20, 1..20),
     ) {

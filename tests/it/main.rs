@@ -57,6 +57,7 @@ mod inherited;
 #[cfg(feature = "cli")]
 mod liar;
 mod library;
+mod map;
 #[cfg(feature = "cli")]
 mod naive;
 #[cfg(feature = "cli")]

@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -93,6 +93,9 @@ pub struct Peer {
     stream: TcpStream,
     sent: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
+    /// Whether a write beside the reader was told of a reset, which the kernel tells only once. A
+    /// FIN did not come before it: after one the error is another.
+    was_reset: Arc<Mutex<bool>>,
     handed: usize,
     received: usize,
 }
@@ -174,18 +177,24 @@ impl Peer {
         self.handed
     }
 
+    /// What sends on this connection beside its reader.
+    pub fn talker(&self) -> Talker {
+        Talker {
+            stream: self.stream.try_clone().expect("a descriptor"),
+            sent: Arc::clone(&self.sent),
+            was_reset: Arc::clone(&self.was_reset),
+        }
+    }
+
     /// Sends `count` bytes every so often, from now until the connection ends or `talks` is false.
     pub fn talk(&self, count: usize, every: Duration, talks: &Arc<AtomicBool>) -> JoinHandle<()> {
-        let mut stream = self.stream.try_clone().expect("a descriptor");
-        let (sent, is_over) = (Arc::clone(&self.sent), Arc::clone(&self.is_over));
-        let talks = Arc::clone(talks);
+        let mut talker = self.talker();
+        let (is_over, talks) = (Arc::clone(&self.is_over), Arc::clone(talks));
         thread::spawn(move || {
             while talks.load(Ordering::Relaxed) && !is_over.load(Ordering::Relaxed) {
-                let at = sent.load(Ordering::Acquire);
-                match stream.write(&bytes_at(at)[..count]) {
-                    Ok(count) => sent.fetch_add(count, Ordering::Release),
-                    Err(_) => return,
-                };
+                if !talker.say(count) {
+                    return;
+                }
                 thread::sleep(every);
             }
         })
@@ -219,6 +228,8 @@ impl Peer {
             thread::sleep(due.saturating_duration_since(Instant::now()));
         };
         self.is_over.store(true, Ordering::Relaxed);
+        let was_reset = *self.was_reset.lock().expect("a writer that does not panic");
+        let end = if end == End::Fin && was_reset { End::Reset } else { end };
         let seen = Seen { handed: self.handed, sent: self.sent(), received, is_intact, end };
         (seen, self.stream)
     }
@@ -229,7 +240,40 @@ impl From<TcpStream> for Peer {
         stream.set_read_timeout(Some(DEADLINE)).expect("an option");
         stream.set_write_timeout(Some(DEADLINE)).expect("an option");
         stream.set_nodelay(true).expect("an option");
-        Self { stream, sent: Arc::default(), is_over: Arc::default(), handed: 0, received: 0 }
+        Self {
+            stream,
+            sent: Arc::default(),
+            is_over: Arc::default(),
+            was_reset: Arc::default(),
+            handed: 0,
+            received: 0,
+        }
+    }
+}
+
+/// Sends on a connection that is read elsewhere.
+#[derive(Debug)]
+pub struct Talker {
+    stream: TcpStream,
+    sent: Arc<AtomicUsize>,
+    was_reset: Arc<Mutex<bool>>,
+}
+
+impl Talker {
+    /// Sends up to `count` bytes, at most [`CHUNK`]. Returns whether the connection takes more.
+    pub fn say(&mut self, count: usize) -> bool {
+        let mut was_reset = self.was_reset.lock().expect("a reader that does not panic");
+        let at = self.sent.load(Ordering::Acquire);
+        match self.stream.write(&bytes_at(at)[..count]) {
+            Ok(count) => {
+                self.sent.fetch_add(count, Ordering::Release);
+                true
+            }
+            Err(error) => {
+                *was_reset |= error.kind() == ErrorKind::ConnectionReset;
+                false
+            }
+        }
     }
 }
 

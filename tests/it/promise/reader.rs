@@ -1,6 +1,5 @@
 //! Clients that read slowly, or not for a while, though they are owed what they handed over.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -99,10 +98,10 @@ fn an_idle_timeout_over_a_full_send_queue_is_no_clean_end() {
     let mut client = Peer::with(server.address(), Buffers::SMALL);
     let handed = client.hand_over(2 * MIB);
     // What it says when the server has long closed makes the kernel drop what it still had.
-    let mut speaker = client.stream().try_clone().expect("a descriptor");
+    let mut talker = client.talker();
     let reader = client.read_beside(Pace::FAST.after(Duration::from_secs(3)));
     thread::sleep(Duration::from_millis(2500));
-    let _ = speaker.write(b"x");
+    talker.say(1);
     let seen = reader.join().expect("a reader");
     server.process.signal(Signal::TERM);
     let stop = Stop::of(server, vec![seen.clone()]);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::acceptor::{Acceptor, Turn};
 use crate::config::Config;
 use crate::engine::Engine;
-use crate::engine::deadline::{after, earlier};
+use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
 use crate::handle::{StopFlag, StopRequest};
@@ -17,8 +17,8 @@ use crate::token::{Readiness, TokenRange};
 
 /// Lingering connections that make room for clients in one turn.
 const SLOTS: usize = 256;
-/// How often a stop looks whether one may be closed by now.
-const SLOT_PAUSE: Duration = Duration::from_millis(5);
+/// How often to look whether one may be closed by now.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a server does, whatever its listeners and its poll are.
 pub(crate) struct Driver<Q: Queue> {
@@ -29,8 +29,8 @@ pub(crate) struct Driver<Q: Queue> {
     tokens: Option<TokenRange>,
     /// What is waited for once every connection is closed.
     orphans: Option<Orphans<Q::Endpoint>>,
-    /// While a queue waits for a slot, the stop looks again for one then.
-    slot_due: Option<Instant>,
+    /// While a queue waits for a slot: not to look for room before.
+    room_due: Option<Instant>,
 }
 
 impl<Q: Queue> Driver<Q> {
@@ -41,7 +41,7 @@ impl<Q: Queue> Driver<Q> {
             requests: StopFlag::default(),
             tokens: None,
             orphans: None,
-            slot_due: None,
+            room_due: None,
         }
     }
 
@@ -147,13 +147,24 @@ impl<Q: Queue> Driver<Q> {
             }
         }
         self.close_listeners(poll, now);
-        self.slot_due = None;
-        if self.acceptor.is_parked() {
-            self.engine.close_lingering(SLOTS);
-            let is_stopping = self.engine.phase() == Phase::Draining;
-            self.slot_due = after(now, is_stopping.then_some(SLOT_PAUSE));
-        }
+        self.make_room(now);
         self.engine.end_turn(now)
+    }
+
+    /// While a queue waits for a slot, closes lingering connections whose peers have everything.
+    fn make_room(&mut self, now: Instant) {
+        if !self.acceptor.is_parked() || self.engine.phase() >= Phase::Forcing {
+            self.room_due = None;
+        } else if self.room_due.is_none() || is_due(self.room_due, now) {
+            self.engine.close_lingering(SLOTS);
+            self.room_due = after(now, Some(ROOM_PAUSE));
+        }
+    }
+
+    /// Returns when a stop looks for room again without an event.
+    fn room_deadline(&self) -> Option<Instant> {
+        let is_stopping = self.engine.phase() == Phase::Draining;
+        self.room_due.filter(|_| is_stopping && self.engine.has_lingering())
     }
 
     /// Returns whether a stop has nothing left to serve.
@@ -205,7 +216,7 @@ impl<Q: Queue> Driver<Q> {
             return orphans.map_or(Some(now), |due| earlier(due, self.engine.stop_deadline()));
         }
         let due = earlier(self.engine.next_deadline(), self.acceptor.next_deadline(now));
-        earlier(due, self.slot_due)
+        earlier(due, self.room_deadline())
     }
 
     pub(crate) fn stats(&self) -> Stats {

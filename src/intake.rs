@@ -19,7 +19,7 @@ pub(crate) type KernelOf<Q> = <<Q as Queue>::Stream as Stream>::Kernel;
 
 /// Who takes clients from a listening socket's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "the queue is the server's alone, or it is not")]
+#[expect(clippy::exhaustive_enums, reason = "the queue is somebody's, or this is not known yet")]
 pub enum Ownership {
     /// No other process holds the socket. A stop accepts every client of the queue before it
     /// closes the socket, which would reset them.
@@ -27,6 +27,10 @@ pub enum Ownership {
     /// Others hold the socket too, such as a service manager or a successor. A stop leaves the
     /// queue to them: it neither empties nor gates it.
     Shared,
+    /// Whether another process takes the queue over is being decided, or one that has given it up
+    /// still holds the socket. A stop goes on accepting until the ownership is set to another
+    /// value; if its budget ends before that, it leaves the queue as it is.
+    Undecided,
 }
 
 /// The accept queue of a listening socket, and the poll that reports events of it and of its
@@ -119,27 +123,29 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Intake<Q> {
     pub(crate) queue: Q,
-    /// Nobody else holds the socket: its queue is ours to empty.
-    owned: bool,
+    ownership: Ownership,
     state: State,
     peer_failures: u32,
 }
 
 impl<Q: Queue> Intake<Q> {
     pub(crate) fn new(queue: Q, owned: bool) -> Self {
-        Self { queue, owned, state: State::Waiting, peer_failures: 0 }
+        let ownership = if owned { Ownership::Exclusive } else { Ownership::Shared };
+        Self { queue, ownership, state: State::Waiting, peer_failures: 0 }
     }
 
     pub(crate) fn name(&self) -> &str {
         self.queue.name()
     }
 
-    pub(crate) fn is_owned(&self) -> bool {
-        self.owned
+    pub(crate) fn ownership(&self) -> Ownership {
+        self.ownership
     }
 
-    pub(crate) fn set_owned(&mut self, is_owned: bool) {
-        self.owned = is_owned;
+    /// Sets whose queue it is. It is worth a look then.
+    pub(crate) fn set_ownership(&mut self, ownership: Ownership) {
+        self.ownership = ownership;
+        self.on_event();
     }
 
     /// Takes one client from the queue.
@@ -243,5 +249,7 @@ fn classify<S>(error: io::Error) -> Accepted<S> {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod script;
 #[cfg(test)]
 mod tests;

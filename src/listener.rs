@@ -161,10 +161,10 @@ impl Queue for Listener {
     }
 
     fn visibility(&mut self, kernel: &mut Kernel) -> Visibility {
-        let (ListenerKind::Tcp(listener), Some(address)) = (&self.kind, self.address) else {
+        let (ListenerKind::Tcp(socket), Some(address)) = (&self.kind, self.address) else {
             return Visibility::NoHandshakes;
         };
-        let may_share = shares_port(&SockRef::from(listener));
+        let may_share = shares_port(&SockRef::from(socket));
         match if may_share { kernel.count_listeners(address) } else { Some(1) } {
             None => Visibility::Hidden,
             Some(2..) => Visibility::Shared,

@@ -130,8 +130,9 @@ impl Server {
     fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
         let id = ListenerId(self.driver.acceptor.tokens());
         self.addresses.extend(listener.address());
-        let is_owned = ownership == Ownership::Exclusive;
-        self.driver.acceptor.add(Intake::new(listener, is_owned));
+        let mut intake = Intake::new(listener, false);
+        intake.set_ownership(ownership);
+        self.driver.acceptor.add(intake);
         id
     }
 
@@ -166,8 +167,7 @@ impl Server {
     /// Declares who takes clients from a listener's accept queue from now on. At any time; it
     /// counts when a stop closes the listener. Does nothing after that.
     pub fn set_ownership(&mut self, listener: ListenerId, ownership: Ownership) {
-        let is_owned = ownership == Ownership::Exclusive;
-        self.driver.acceptor.set_owned(listener.0, is_owned);
+        self.driver.acceptor.set_ownership(listener.0, ownership);
     }
 
     /// Returns the settings.

@@ -11,7 +11,7 @@ use self::close::Closing;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
-use crate::intake::{Accepted, Intake, Queue};
+use crate::intake::{Accepted, Intake, Ownership, Queue};
 use crate::pressure::Gauge;
 use crate::token::TokenRange;
 
@@ -139,9 +139,9 @@ impl<Q: Queue> Acceptor<Q> {
         self.refused
     }
 
-    pub(crate) fn set_owned(&mut self, index: usize, is_owned: bool) {
+    pub(crate) fn set_ownership(&mut self, index: usize, ownership: Ownership) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
-            listener.set_owned(is_owned);
+            listener.set_ownership(ownership);
         }
     }
 

@@ -329,6 +329,11 @@ impl<S: Stream> Engine<S> {
         closed
     }
 
+    /// Returns whether a connection stands there whose peer has everything, as far as is known.
+    pub(crate) fn has_lingering(&self) -> bool {
+        self.table.lists().front(Place::LINGERING).is_some()
+    }
+
     fn close_lingering_at(&mut self, at: u32) {
         // The peer's end may be in the queue, its event not told yet.
         self.drive(at, NO_HINT, true);

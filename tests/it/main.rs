@@ -41,6 +41,8 @@ mod files;
 #[cfg(feature = "cli")]
 mod flood;
 #[cfg(feature = "cli")]
+mod handshake;
+#[cfg(feature = "cli")]
 mod host;
 #[cfg(feature = "cli")]
 mod inherited;

@@ -14,7 +14,7 @@ use crate::driver::Driver;
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
 use crate::handle::{HostWaker, ShutdownHandle};
-use crate::intake::Intake;
+use crate::intake::{Intake, Ownership};
 use crate::token::{Readiness, TokenRange};
 
 /// Turns after which a life counts as endless.
@@ -270,11 +270,13 @@ impl Host {
                     self.asked = Phase::Forcing;
                 }
                 Act::Disown => {
-                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.set_owned(at, false));
+                    (0..self.plan.doors.len())
+                        .for_each(|at| driver.acceptor.set_ownership(at, Ownership::Shared));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);
                 }
                 Act::Own => {
-                    (0..self.plan.doors.len()).for_each(|at| driver.acceptor.set_owned(at, true));
+                    (0..self.plan.doors.len())
+                        .for_each(|at| driver.acceptor.set_ownership(at, Ownership::Exclusive));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = true);
                 }
                 Act::Leave => {

@@ -1,5 +1,6 @@
 //! Signals at awkward moments, and calls that fail again and again.
 
+use std::fs;
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::host::{has, pattern};
-use crate::support::{Client, DEADLINE};
+use crate::support::{Client, DEADLINE, wait_for};
 use crate::traced::{RESIDENTS, Traced, VISITORS, injected, leave, visit};
 
 #[test]
@@ -99,8 +100,17 @@ fn a_signal_is_seen_though_its_handler_cannot_tell_of_it() {
     traced.address().expect("an address");
     traced.process.wait_for_stderr("ready");
     traced.stop();
-    let (code, stderr, _, fired) = traced.finish();
-    assert_eq!((code, fired), (0, 1), "{stderr}");
+    wait_for("the end", || traced.process.has_ended().then_some(()));
+    let trace = fs::read_to_string(traced.directory.join("trace")).expect("a trace");
+    // What the handler sends is one byte; the others are questions to the kernel.
+    let is_lost = |line: &&str| line.contains("(INJECTED)") && line.contains("\", 1, ");
+    let lost = trace.lines().filter(is_lost).count();
+    let (code, stderr, report, _) = traced.finish();
+    assert_eq!((code, lost), (0, 1), "{stderr}{trace}");
+    // Nobody answers whether handshakes were half open.
+    let report = report.expect("a report");
+    assert_eq!(report["connections"]["half_open"], Value::Null, "{report:#}");
+    assert_eq!(report["grade"], "lossless", "{report:#}");
 }
 
 /// Faults that come again and again.

@@ -249,12 +249,12 @@ fn the_port_is_free_again_at_once_and_a_live_one_is_not() {
             client.join().expect("a client");
         }
     }
-    // A successor starts while the old one still drains.
-    let mut old = Server::start(&["-l", &address, "--drain", "peer"]);
+    // A successor starts while the old one still drains, but has closed its listener.
+    let mut old = Server::start(&["-l", &address, "--drain", "peer", "-vv"]);
     let mut client = old.connect();
     client.echo(b"x");
     old.process.signal(Signal::TERM);
-    old.process.wait_for_stderr("draining at");
+    old.process.wait_for_stderr("closed the listener");
     let new = Server::start(&["-l", &address]);
     client.echo(b"of the old one");
     new.connect().echo(b"of the new one");

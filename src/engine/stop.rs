@@ -221,15 +221,25 @@ impl<S: Stream> Engine<S> {
         };
         let Some((connection, mut work)) = self.table.work(at, lent) else { return };
         let flow = connection.finish(reason, &mut work);
-        let now = self.clock.tick();
         if self.table.get(at).is_some_and(|connection| connection.stage() == Stage::Lingering) {
-            self.table.put_timed(at, now.plus(FIN_CHECK), now);
+            self.look_again(at, FIN_CHECK);
         }
         match flow {
             Flow::Wait | Flow::Pause => {}
             Flow::Again => self.table.make_ready(at),
             Flow::Ended => self.conclude(at),
             Flow::Close(reason) => self.break_off(at, reason),
+        }
+    }
+
+    /// Has a connection looked at after so many milliseconds. As long as a force serves everybody
+    /// once more it waits for that to be over instead: it was served.
+    fn look_again(&mut self, at: u32, after: u32) {
+        let now = self.clock.tick();
+        if self.stop.phase() == Phase::Forcing && self.force == Force::Serve {
+            self.table.put(at, Place::SERVED);
+        } else {
+            self.table.put_timed(at, now.plus(after), now);
         }
     }
 
@@ -244,7 +254,6 @@ impl<S: Stream> Engine<S> {
             return self.close(at, CloseReason::PeerClosed, Proof::None);
         }
         let reason = lingers_for.unwrap_or(CloseReason::PeerClosed);
-        let now = self.clock.tick();
         match self.table.status(at) {
             Status::Acknowledged | Status::Alive(Transport { unacknowledged: 0, .. }) => {
                 self.close(at, reason, Proof::Acknowledged);
@@ -253,7 +262,7 @@ impl<S: Stream> Engine<S> {
                 if lingers_for.is_none() {
                     self.say_goodbye(at, reason);
                 }
-                self.table.put_timed(at, now.plus(1), now);
+                self.look_again(at, 1);
             }
             Status::Unknown => {
                 self.orphans = true;

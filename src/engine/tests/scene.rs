@@ -315,6 +315,24 @@ fn force_looks_before_it_cuts() {
 }
 
 #[test]
+fn force_ends_who_has_ended_and_takes_its_bytes_slowly() {
+    let config = Config::new().shutdown_timeout(Duration::from_secs(1)).drain(Drain::Peer);
+    let mut stage = Stage::<false>::new(&config);
+    let slot = stage.enter(0);
+    stage.play(slot, &[Answer::Some(1_000)], &[]);
+    stage.event(slot, Readiness::READABLE, 0);
+    stage.look(slot, |actor| actor.status = alive(301));
+    stage.stop(0);
+    // However often it is read.
+    stage.play(slot, &vec![Answer::Zero; 200_000], &[]);
+    stage.event(slot, Readiness::READABLE, 1);
+    pass(&mut stage, 1..=1_260);
+    let report = stage.engine.report();
+    assert_eq!((stage.engine.open(), report.connections.forced_lossy), (0, 1));
+    assert_eq!((report.bytes.written, report.bytes.unsent), (700, 300));
+}
+
+#[test]
 fn what_comes_after_a_forced_fin_is_not_served_and_said_so() {
     let config = Config::new().shutdown_timeout(Duration::from_secs(1)).drain(Drain::Peer);
     let mut stage = Stage::<false>::new(&config);

@@ -249,3 +249,27 @@ fn a_manager_that_is_gone_or_deaf_holds_nothing_up() {
     process.signal(Signal::TERM);
     process.finish().exits(0);
 }
+
+/// The number would be given to the next descriptor that the program opens itself.
+#[test]
+fn a_socket_that_is_announced_and_closed_is_an_error() {
+    let mut command =
+        netgrace_in_shell("exec 3<&-; LISTEN_PID=$$ LISTEN_FDS=1 exec \"$@\"", &["-l", "systemd"]);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    refused(&mut command, 1, &["LISTEN_FDS announces 1", "descriptor 3 is closed"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_abstract_socket_that_is_passed_in_keeps_its_name() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("netgrace-it passed in {}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let unix = UnixListener::bind_addr(&address).expect("a socket");
+    let mut command = activated(vec![unix.into()], &["-l", "systemd"]);
+    let mut process = Process::spawn_as_is(&mut command);
+    process.wait_for_stderr(&format!("listening on unix:@{name} (systemd socket"));
+    process.wait_for_stderr("] ready");
+    process.signal(rustix::process::Signal::TERM);
+    process.finish().exits(0);
+}

@@ -1,7 +1,10 @@
 //! The listening sockets that a service manager passes in, as sd_listen_fds(3) describes it.
 
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process;
 
 use listenfd::ListenFd;
 
@@ -10,11 +13,41 @@ use crate::cli::failure::Failure;
 /// More than any unit has: the number in the environment is not to be trusted.
 const SOCKETS_MAX: usize = 4096;
 
+/// The number of the first descriptor that is passed in.
+const FIRST_DESCRIPTOR: usize = 3;
+
 /// A socket that was passed in; the server checks that it listens.
 #[derive(Debug)]
 pub(crate) enum Passed {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+/// Checks that the announced descriptors are open. Called before this process opens any of its own,
+/// which would get the numbers of those that are not, and be taken for them.
+///
+/// # Errors
+///
+/// If one of them is closed.
+pub(crate) fn check() -> Result<(), Failure> {
+    let is_for_us = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == process::id().to_string());
+    if !is_for_us || !Path::new("/proc/self/fd").exists() {
+        return Ok(());
+    }
+    let is_open = |number: &usize| fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok();
+    let count = announced().min(SOCKETS_MAX);
+    let announced = FIRST_DESCRIPTOR..FIRST_DESCRIPTOR.saturating_add(count);
+    match announced.into_iter().find(|number| !is_open(number)) {
+        None => Ok(()),
+        Some(number) => Err(Failure::unable(format!(
+            "cannot listen on systemd: LISTEN_FDS announces {count} sockets from descriptor \
+             {FIRST_DESCRIPTOR} on, but descriptor {number} is closed"
+        ))),
+    }
+}
+
+fn announced() -> usize {
+    std::env::var("LISTEN_FDS").unwrap_or_default().parse().unwrap_or(0)
 }
 
 /// Returns all of them, each with the name that its unit gives it. Further calls find none.
@@ -23,7 +56,7 @@ pub(crate) enum Passed {
 ///
 /// If there are none, or one is not a stream socket.
 pub(crate) fn take() -> Result<Vec<(Passed, String)>, Failure> {
-    let count = std::env::var("LISTEN_FDS").unwrap_or_default().parse().unwrap_or(0_usize);
+    let count = announced();
     if count > SOCKETS_MAX {
         return Err(Failure::unable(format!(
             "cannot take {count} sockets from the service manager: LISTEN_FDS is at most \

@@ -42,6 +42,10 @@ use crate::cli::signal;
 pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode, Failure> {
     let rust_log = std::env::var_os("RUST_LOG");
     logger::install(&Filter::new(args.verbosity, rust_log.as_deref()));
+    #[cfg(feature = "systemd")]
+    if settings::wants_systemd(args, first) {
+        inherited::check()?;
+    }
     // Before everything that takes time: a stop signal that arrives during a bind is a request.
     signal::survive_terminal_stop();
     let wanted: Vec<i32> = Signals::STOP.into_iter().chain(service::SIGNALS).collect();

@@ -163,6 +163,16 @@ impl fmt::Display for Settings<'_> {
     }
 }
 
+/// Whether the sockets that a service manager passes in are to be used.
+#[cfg(feature = "systemd")]
+pub(crate) fn wants_systemd(args: &ServeArgs, first: &[ListenAddress]) -> bool {
+    let mut flags = first.iter().chain(&args.listen).peekable();
+    match flags.peek() {
+        Some(_) => flags.any(|address| *address == ListenAddress::Systemd),
+        None => from_environment().is_ok_and(|listen| listen.contains(&ListenAddress::Systemd)),
+    }
+}
+
 /// The number of sockets that an address takes: one for each address of a name, usually two.
 fn sockets(address: &ListenAddress) -> u64 {
     match address {

@@ -94,13 +94,14 @@ fn a_signal_is_seen_though_its_handler_cannot_tell_of_it() {
     if !has("strace") {
         return;
     }
-    // The first few sends try the pipe out, for each of the signals; all after them fail.
+    // The first few sends try the pipe out, for each of the signals; all after them fail, that of
+    // the handler and then those that ask the kernel about the listeners.
     let mut traced = Traced::start("sendto:error=ENOBUFS:when=7+", &[]);
     traced.address().expect("an address");
     traced.process.wait_for_stderr("ready");
     traced.stop();
     let (code, stderr, _, fired) = traced.finish();
-    assert_eq!((code, fired), (0, 1), "{stderr}");
+    assert!(code == 0 && fired >= 1, "{code}, {fired}: {stderr}");
 }
 
 /// Faults that come again and again.

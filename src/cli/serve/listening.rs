@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use log::{info, warn};
-use netgrace::{Error, ListenerId, Ownership, Server};
+use netgrace::{ListenerId, Ownership, Server};
 
 use crate::cli::address::ListenAddress;
 use crate::cli::failure::Failure;
@@ -149,7 +149,7 @@ impl Listening {
     #[cfg(feature = "systemd")]
     fn inherit(&mut self, server: &mut Server, wanted: &ListenAddress) -> Result<(), Failure> {
         for (passed, unit) in inherited::take()? {
-            let failed = |error: Error| {
+            let failed = |error: netgrace::Error| {
                 Failure::unable(format!("cannot listen on the socket {unit:?} of systemd: {error}"))
             };
             let note = format!(" (systemd socket {unit:?})");

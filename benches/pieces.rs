@@ -7,8 +7,8 @@ use std::process::{Command, ExitCode};
 use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group};
+use netgrace::bench_internals::{MESSAGE, Ring, Turns, Verification, hold};
 use netgrace::load::Latency;
-use netgrace::pieces::{MESSAGE, Ring, Turns, Verification, hold};
 use netgrace::{Config, Grade};
 
 const CROWDS: [usize; 3] = [1, 100, 10_000];

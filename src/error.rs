@@ -12,9 +12,9 @@ use std::{fmt, io};
 pub enum ErrorKind {
     /// Creating, binding, listening on or adopting a socket.
     Bind,
-    /// A value of [`Config`](crate::Config) outside its range.
+    /// A value of [`Config`](crate::Config) or of a load plan that is outside its range.
     Config,
-    /// Creating the poll or its waker.
+    /// Creating a poll, its waker or the thread that is to run it.
     Poll,
     /// Registering with a poll, or a call that must come before or after it.
     Register,

@@ -1,11 +1,12 @@
-//! A TCP echo server on one mio event loop that stops without losing a byte, and proves it.
+//! A TCP server core on one mio event loop that stops without losing a byte, and proves it.
 //!
-//! A stop takes in who was waiting in the accept queue, echoes what was sent, says goodbye in an
-//! orderly way, and never takes longer than its budget. What it did is a [`Report`] in which
-//! every connection and every byte is accounted for, and a [`Grade`] that says what it proves.
+//! A stop accepts the clients that wait in the accept queue, serves what was sent, closes each
+//! connection in an orderly way, and never takes longer than its budget. The account of it is a
+//! [`Report`] that covers every connection and every byte, with a [`Grade`] that says what the
+//! report proves. This version serves the echo protocol.
 //!
-//! There are three ways to run it: a loop of its own, a guest in a mio loop that you have, or the
-//! loop nested as one descriptor in any other reactor.
+//! There are three ways to run it: on a loop of its own, on a mio loop of yours, or as one
+//! descriptor in any other reactor.
 //!
 //! # A loop of its own
 //!
@@ -22,13 +23,13 @@
 //! let client = std::thread::spawn(move || -> std::io::Result<Vec<u8>> {
 //!     let mut stream = std::net::TcpStream::connect(address)?;
 //!     stream.write_all(b"hello")?;
-//!     handle.begin_shutdown(); // in the middle of it all
+//!     handle.begin_shutdown(); // before the answer has come
 //!     let mut answer = Vec::new();
 //!     stream.read_to_end(&mut answer)?;
 //!     Ok(answer)
 //! });
 //!
-//! let report = event_loop.run(); // no error to handle: after the start nothing fails upward
+//! let report = event_loop.run(); // no error to handle: nothing fails after the start
 //! assert_eq!(client.join().unwrap()?, b"hello");
 //! assert!(report.grade() >= Some(Grade::Lossless));
 //! assert_eq!(report.bytes.read, report.bytes.written);
@@ -36,9 +37,9 @@
 //! # }
 //! ```
 //!
-//! Stop signals are a source of that loop: see `Signals` (feature `signals`).
+//! Stop signals are an event source of that loop: see `Signals` (feature `signals`).
 //!
-//! # A guest in your loop
+//! # On a mio loop of yours
 //!
 //! Four calls: [`register`](Server::register), then in the loop [`end_turn`](Server::end_turn),
 //! [`next_deadline`](Server::next_deadline) and [`handle_event`](Server::handle_event).
@@ -56,7 +57,7 @@
 //! let mut events = Events::with_capacity(1024);
 //!
 //! let mut server = Server::bind("127.0.0.1:0".parse()?, Config::new())?;
-//! server.register(poll.registry(), 1000..1500)?; // the tokens it may take
+//! server.register(poll.registry(), 1000..1500)?; // the tokens that it may use
 //! let handle = server.shutdown_handle(Arc::clone(&waker));
 //! # let address = server.local_addr().ok_or("no address")?;
 //! # let client = std::thread::spawn(move || -> std::io::Result<()> {
@@ -88,16 +89,16 @@
 //! # }
 //! ```
 //!
-//! The host owns the poll, its waker, the clock and the tokens, and may come late, repeat itself
-//! or skip: [`Server`] says what each call may do and when it may be called. The waker only ends
-//! a sleep; a request is seen by the next `end_turn`, however that comes about. Any number of
-//! servers may share a poll; the stop of one is nobody else's business.
+//! The host owns the poll, its waker, the clock and the tokens, and may call late, twice or not at
+//! all: [`Server`] says what each call does and when it may be made. The waker only ends a sleep;
+//! the next `end_turn` sees a request, whatever ended the sleep. Any number of servers may share a
+//! poll; each stops independently of the others.
 //!
 //! # One descriptor in any reactor
 //!
-//! A whole [`EventLoop`] can be watched as one descriptor, by another epoll, poll(2), an
-//! `AsyncFd` or a GUI's main loop. It asks for a level trigger, and says what to do where there
-//! are only edges.
+//! A whole [`EventLoop`] can be watched as one descriptor by another epoll, poll(2), an `AsyncFd`
+//! or the main loop of a GUI. Its documentation says what differs between level-triggered and
+//! edge-triggered watches.
 //!
 //! ```
 //! use std::time::{Duration, Instant};
@@ -111,7 +112,7 @@
 //!     let events = event_loop.turn(Some(Duration::ZERO)); // never sleeps
 //!     let is_due = event_loop.next_deadline().is_some_and(|at| at <= Instant::now());
 //!     if events == 0 && !is_due {
-//!         break; // only an outer watch with a level trigger may leave earlier
+//!         break; // only a host with a level-triggered watch may leave earlier
 //!     }
 //! }
 //! # assert!(event_loop.is_finished());
@@ -119,53 +120,74 @@
 //! # }
 //! ```
 //!
-//! # Following what happens
+//! The package has an example of each way that leaves the loop to the host: `mio_host`,
+//! `line_count` and `async_fd`, started by `cargo run --example NAME`.
 //!
-//! An [`Observer`] is told of each connection's begin and end, with the reason and the bytes, and
-//! of each [`Phase`] of a stop. Without one nothing is paid. [`Server::stats`] are counters to be
-//! read at any time; the `log` crate gets a line for each phase at `info`, trouble with accept at
+//! # Watching a server
+//!
+//! An [`Observer`] sees the begin and the end of each connection, with the reason and the bytes,
+//! and each [`Phase`] of a stop; it may refuse a client. [`Server::stats`] are counters to be
+//! read at any time; the `log` crate gets a line for each phase at `info`, failures of accept at
 //! `warn`, and each connection at `debug`.
+//!
+//! # Glossary
+//!
+//! | term | meaning |
+//! |---|---|
+//! | accept queue, backlog | established connections that accept(2) has not returned yet |
+//! | half-open handshake | a SYN was answered, the final ACK has not arrived (SYN_RECV) |
+//! | gate | what keeps new handshakes from starting while the accept queue is emptied |
+//! | sweep | accepting the rest of the queue before the listener is closed |
+//! | turn | one pass of the loop: a batch of events, then `end_turn` |
+//! | slot, token | a connection's place in the slab; its mio `Token` |
+//! | pending output | bytes that the peer is owed and that are still in the process |
+//! | drain | the phase of a stop in which each connection is closed as soon as it is done |
+//! | linger | the wait for the peer's FIN after ours |
+//! | budget | the time that a stop may take, from the first request to the last close |
+//! | lame duck | the time after the request in which the server goes on as before |
+//! | late bytes | input that was read and discarded after our FIN |
+//! | grade | what a report proves: lossy < lossless < confirmed < complete |
 //!
 //! # Features
 //!
-//! | feature | gives | takes |
+//! | feature | adds | packages |
 //! |---|---|---|
 //! | none | all of the above | `mio` `slab` `log` `socket2` `libc` |
-//! | `signals` | `Signals`: stop signals as a source of an [`EventLoop`] | `signal-hook` |
+//! | `signals` | `Signals`: stop signals as an event source of an [`EventLoop`] | `signal-hook` |
+//! | `diagnosis` | a stop asks the kernel what is unacknowledged (Linux) | `rustix` |
 //! | `splice` | streams move as pages (Linux, where SIGPIPE is ignored) | `rustix` |
-//! | `bench` | the load generator | `hdrhistogram` `rustix` |
+//! | `bench` | `load`, the load generator | `hdrhistogram` `rustix` |
 //! | `cli` | the `netgrace` program; nothing for a library | `clap` and more |
 //! | `systemd` | inherited sockets, readiness notification (program) | `listenfd` `sd-notify` |
 //!
-//! All are on by default; an embedder turns them off with `default-features = false`.
+//! All are on by default; an embedder turns them off with `default-features = false`. Without
+//! `diagnosis` a stop is at most [`Grade::Lossless`] where a peer stays silent.
 //!
 //! # Platforms
 //!
 //! Linux first. The BSDs and macOS build and keep every promise that their kernels allow: there a
 //! handshake that completes between the last accept and the close of a listener is reset,
-//! [`user_timeout`](Config::user_timeout) has no effect, and an adopted socket is taken for a
-//! listener without being asked where it cannot be. Windows is not a target.
+//! [`user_timeout`](Config::user_timeout) has no effect, and an adopted socket is not checked to
+//! be listening where the system cannot be asked. Windows is not supported.
 //!
-//! Sockets are closed on exec. Nothing that the library does raises SIGPIPE, whatever the process
-//! does about it. A process that was started without descriptors 0 to 2 gets sockets under these
-//! numbers, and its prints would reach a client: Rust programs open them at their start, a host
-//! in another language has to. After `fork` without `exec` the child shares the poll and must let
-//! all of this be.
+//! Sockets are closed on exec. The library never raises SIGPIPE, whatever its disposition is. In a
+//! process that was started without descriptors 0 to 2, sockets get these numbers and its output
+//! would reach a client: Rust programs open them at their start, a host in another language has
+//! to. After `fork` without `exec` the child shares the poll and must not use the server.
 //!
-//! # What is not there
+//! # Invariants
 //!
-//! Invariants, each an absence:
+//! Each is the absence of something:
 //!
 //! - No `Poll`, `Waker`, thread or clock of a [`Server`]'s own, no sleep, and no logger, signal
-//!   handler or panic hook: those belong to the host. [`EventLoop`] is the first such host and
-//!   uses no private door but for the cause of a stop.
-//! - No error and no panic after [`register`](Server::register): what goes wrong is in the report.
-//! - No state that an event could falsify: a readiness event is a hint, and only the result of a
-//!   system call changes anything.
-//! - No token that changes its connection within a batch: slots are freed by `end_turn` alone.
-//! - No close but through one door, with one reason and one account.
+//!   handler or panic hook: those belong to the host. [`EventLoop`] is one such host; it uses the
+//!   public calls of [`Server`], except that it names the cause of a stop.
+//! - No error and no panic after [`register`](Server::register): what fails then is in the report.
+//! - No state change by an event: readiness is a hint, and only results of system calls count.
+//! - No token that changes its connection within a batch: only `end_turn` frees slots.
+//! - No close except through one function, with one reason and one account.
 //! - No loop without a bound, and no scan of all connections in a turn.
-//! - No request that is lost: it is a word that only grows, read by every `end_turn`.
+//! - No request that is lost: it is a flag that never weakens, read by every `end_turn`.
 //! - No `unsafe` code.
 //!
 //! # Map of the code
@@ -173,82 +195,81 @@
 //! Each file uses only what stands above it.
 //!
 //! ```text
-//! error                  what a caller can act on
-//! config                 Config, Drain, their bounds
+//! error                  Error of the set-up
+//! config                 Config, Drain, their ranges
 //! token                  TokenRange, Readiness
-//! engine                 everything that decides: no sockets, no clock, no registry
+//! engine                 all decisions: no socket, no clock, no registry
 //!   deadline list          points in time, lists through slots
 //!   phase report           the stop and the account of it
-//!   status stream          what the kernel says of a connection, what is asked of a stream
-//!   pipe buffer            its pipes, bytes held for a peer
-//!   observer quota         what a host can watch, connections by address
+//!   status stream          the kernel's state of a connection, the trait of its stream
+//!   pipe buffer            kernel pipes, pending output
+//!   observer quota         Observer, ConnectionId; connections by address
 //!   call echo connection   reads and writes, the protocol, the life of one connection
-//!   table settings         all connections and the one door out, what they are judged by
-//!   due                    what is to be done without an event, in slices
+//!   table settings         all connections, the one function that closes; their limits
+//!   due                    the work without an event, in slices
 //! pair                   connections known by their addresses alone
-//! diagnosis pipe socket  what the kernel says, splice, a connection's socket as a stream
+//! diagnosis pipe socket  sock_diag, splice, a connection's socket as a stream
 //! gate                   what keeps new handshakes out of a queue
-//! intake                 the failures of accept, when a queue is worth a look
+//! intake                 Ownership; failures of accept, when to call it again
 //! handshake orphan       what a stop waits for that has no socket here
 //! pressure               signs of full queues
 //! listener               binding and adopting sockets
-//! acceptor               clients into the engine, the sweep of a stop
-//! handle                 ShutdownHandle
+//! acceptor               accepting clients, the sweep of a stop
+//! handle                 ShutdownHandle, HostWaker
 //! driver                 engine, acceptor and requests on any poll, real or simulated
-//! signals                Signals: stop signals as an event source
+//! signals                Signals: signals as an event source
 //! server                 Server: the driver on a caller's registry
-//! turn event_loop        EventLoop: poll, waker, signals and server
-//! load                   the load generator; it knows nothing of the above
-//! main.rs, cli           the program, on the public face alone
+//! turn event_loop        EventLoop and its builder: poll, waker, signals and server
+//! load                   the load generator; it uses none of the above
+//! audit                  what a stop costs the clients of any server; nor does this
+//! bench_internals        for the benches of this package
+//! manual                 recipes, as documentation
+//! main.rs, cli           the program; it uses the public API alone
 //! ```
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
-mod acceptor;
+mod accept;
+#[cfg(feature = "bench")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bench")))]
+pub mod audit;
+#[cfg(feature = "_internals")]
+#[doc(hidden)]
+pub mod bench_internals;
 mod config;
-mod diagnosis;
-mod driver;
 mod engine;
 mod error;
 mod event_loop;
-mod gate;
-mod handle;
-mod handshake;
-mod intake;
-mod listener;
 #[cfg(feature = "bench")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bench")))]
 pub mod load;
-mod orphan;
-mod pair;
-#[cfg(feature = "bench")]
-#[doc(hidden)]
-pub mod pieces;
-mod pipe;
-mod pressure;
+#[cfg(doc)]
+pub mod manual;
+mod net;
+pub mod protocol;
 mod server;
-#[cfg(feature = "signals")]
-mod signals;
-mod socket;
+#[cfg(test)]
+mod sim;
 mod token;
-mod turn;
 
+pub use accept::queue::Ownership;
 pub use config::{Config, Drain};
-pub use engine::observer::{Closed, Observer};
+pub use engine::observer::{Closed, ConnectionId, Observer};
 pub use engine::phase::{Cause, Phase, PhaseTimes};
 pub use engine::report::{
     ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, Stats,
 };
 pub use error::{Error, ErrorKind};
-pub use event_loop::{EventLoop, EventLoopBuilder};
-pub use handle::{HostWaker, ShutdownHandle};
-pub use intake::Ownership;
-pub use listener::ListenSocket;
-pub use server::{ListenerId, Server};
 #[cfg(feature = "signals")]
-pub use signals::Signals;
+pub use event_loop::signals::Signals;
+pub use event_loop::turn_times::TurnTimes;
+pub use event_loop::{EventLoop, EventLoopBuilder};
+pub use net::listener::ListenSocket;
+pub use server::handle::{HostWaker, ShutdownHandle};
+pub use server::{ListenerId, Server};
 pub use token::{Readiness, TokenRange};
-pub use turn::TurnTimes;
 
 /// The code of the README compiles too.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "signals"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

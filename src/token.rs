@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_reversed_range_is_empty_and_the_last_number_of_a_range_is_its_own() {
-        assert!(TokenRange::new(9..7).is_empty());
+        let (start, end) = (9, 7);
+        assert!(TokenRange::new(start..end).is_empty());
         let range = TokenRange::new(usize::MAX - 2..usize::MAX);
         assert_eq!(range.token(1), Some(Token(usize::MAX - 1)));
         assert_eq!(range.token(2), None);

@@ -2,7 +2,9 @@
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::cli::audit::AuditArgs;
 use crate::cli::bench::BenchArgs;
+use crate::cli::report::ReportArgs;
 use crate::cli::serve::args::{ServeArgs, ServeCommand};
 
 const ABOUT: &str = "A TCP echo server that stops without losing a byte, and proves it";
@@ -68,6 +70,10 @@ pub(crate) enum Command {
     Serve(Box<ServeCommand>),
     /// Load-test a TCP echo server: every byte checked, honest latency, shutdown audit
     Bench(Box<BenchArgs>),
+    /// Merge the reports of several servers, and end with the exit code of the least
+    Report(ReportArgs),
+    /// Stop any HTTP, line or echo server under load: what its clients lose, and why
+    Audit(Box<AuditArgs>),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -100,4 +106,8 @@ pub(crate) enum Page {
     Serve,
     /// netgrace-bench(1)
     Bench,
+    /// netgrace-report(1)
+    Report,
+    /// netgrace-audit(1)
+    Audit,
 }

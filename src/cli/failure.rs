@@ -20,6 +20,11 @@ impl Failure {
         Self { exit: 1, message: message.into() }
     }
 
+    /// A signal ended it before it was done: exit code 130.
+    pub(crate) fn interrupted(message: impl Into<String>) -> Self {
+        Self { exit: 130, message: message.into() }
+    }
+
     /// Returns the exit code of the process.
     pub(crate) fn exit(&self) -> u8 {
         self.exit

@@ -12,6 +12,7 @@ mod admin;
 mod advice;
 mod args;
 mod atomic_file;
+mod audit;
 mod bench;
 mod destination;
 mod failure;
@@ -19,6 +20,7 @@ mod filter;
 mod limits;
 mod logger;
 mod output;
+mod report;
 mod serve;
 mod signal;
 mod units;
@@ -37,6 +39,8 @@ pub(crate) fn run() -> ExitCode {
         None => serve::run(&cli.serve, &[]),
         Some(Command::Serve(serve)) => serve::run(&serve.flags, &serve.addresses),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Report(args)) => report::run(&args),
+        Some(Command::Audit(args)) => audit::run(&args),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man { page }) => man(page),
     };
@@ -94,6 +98,8 @@ fn man(page: Option<Page>) -> Result<ExitCode, Failure> {
         None => None,
         Some(Page::Serve) => Some("serve"),
         Some(Page::Bench) => Some("bench"),
+        Some(Page::Report) => Some("report"),
+        Some(Page::Audit) => Some("audit"),
     };
     let page = name.and_then(|name| command.find_subcommand(name).cloned()).unwrap_or(command);
     let mut roff = Vec::new();

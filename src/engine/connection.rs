@@ -3,24 +3,38 @@
 
 use super::call::{Fault, read, reason_of};
 use super::deadline::Tick;
-use super::echo::{Flow, Input, Ledger, Open, Place, Work};
+use super::echo::{Flow, Input, Ledger, Open, Traits, Work};
+use super::lists::Place;
 use super::pipe::Pipes;
 use super::report::{ByteCounts, CloseReason};
 use super::status::Status;
 use super::stream::Stream;
 use crate::token::Readiness;
 
-/// Unread input that a forced close discards at most, so that its FIN does not become a reset.
-const FORCED_DISCARD: usize = 256 << 10;
+/// What the kernel may hold of ours beyond its send buffer, where it cannot be asked.
+const UNKNOWN_QUEUE: u64 = 64 << 10;
 
 #[derive(Debug)]
 enum State<P> {
     /// Echoing.
     Open(Open<P>),
     /// Our FIN is sent; input is read and discarded until the peer's.
-    Lingering { late: Count, reason: CloseReason, ended: bool },
+    Lingering(Linger),
     /// Over; the slot is freed at the end of the turn.
     Closed,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Linger {
+    late: Count,
+    reason: CloseReason,
+    place: Place,
+    /// The peer's end of stream was read.
+    ended: bool,
+    /// Everything of ours was acknowledged, our FIN included.
+    acknowledged: bool,
+    /// How often the kernel was asked about that.
+    asked: u8,
 }
 
 /// A number of 64 bits that asks for no alignment, without which a state would take 24 bytes.
@@ -37,6 +51,30 @@ impl Count {
     }
 }
 
+/// Where a connection is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Open,
+    Lingering,
+    Closed,
+}
+
+/// What is known of the bytes of ours that the kernel holds when a connection is closed, and so
+/// how it is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The peer's kernel has acknowledged everything.
+    Acknowledged,
+    /// Nothing; the close leaves them to the kernel, or the peer's reset has destroyed them.
+    None,
+    /// Our reset destroys them.
+    Reset,
+    /// A time limit of ours destroyed them.
+    TimedOut,
+    /// The network lost the peer with so many unacknowledged, our FIN included.
+    Lost(u32),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection<S: Stream> {
@@ -48,9 +86,17 @@ pub(crate) struct Connection<S: Stream> {
 }
 
 impl<S: Stream> Connection<S> {
-    pub(crate) fn new(stream: S, number: u32, owner: u32, active: Tick, place: Place) -> Self {
+    /// `near`: the peer is known to be on this host.
+    pub(crate) fn new(
+        stream: S,
+        number: u32,
+        owner: u32,
+        active: Tick,
+        place: Place,
+        near: bool,
+    ) -> Self {
         let ledger = Ledger { read: 0, active, number };
-        Self { stream, owner, ledger, state: State::Open(Open::new(place)) }
+        Self { stream, owner, ledger, state: State::Open(Open::new(place, near)) }
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut S {
@@ -66,53 +112,150 @@ impl<S: Stream> Connection<S> {
         self.owner
     }
 
-    /// When the last byte moved, or our FIN was sent.
+    /// When the last byte moved while it was open, or since when it lingers.
     pub(crate) fn active(&self) -> Tick {
         self.ledger.active
+    }
+
+    /// Counts as active now.
+    pub(super) fn touch(&mut self, mark: Tick) {
+        self.ledger.active = mark;
+    }
+
+    /// Bytes read so far.
+    pub(super) fn read(&self) -> u64 {
+        self.ledger.read
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match self.state {
+            State::Open(_) => Stage::Open,
+            State::Lingering(_) => Stage::Lingering,
+            State::Closed => Stage::Closed,
+        }
     }
 
     /// The list that it belongs on.
     pub(crate) fn place(&self) -> Place {
         match &self.state {
             State::Open(open) => open.place,
-            State::Lingering { .. } => Place::Lingering,
-            State::Closed => Place::Closed,
+            State::Lingering(linger) => linger.place,
+            State::Closed => Place::CLOSED,
         }
     }
 
-    /// Chooses the list of an open connection.
+    /// Chooses the list of a connection that is not closed.
     pub(crate) fn set_place(&mut self, to: Place) {
-        if let State::Open(open) = &mut self.state {
-            open.place = to;
+        match &mut self.state {
+            State::Open(open) => open.place = to,
+            State::Lingering(linger) => linger.place = to,
+            State::Closed => {}
         }
+    }
+
+    fn has(&self, one: Traits) -> bool {
+        matches!(&self.state, State::Open(open) if open.traits.has(one))
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.paused)
+        self.has(Traits::PAUSED)
     }
 
     pub(crate) fn set_paused(&mut self, to: bool) {
         if let State::Open(open) = &mut self.state {
-            open.paused = to;
+            open.traits.set(Traits::PAUSED, to);
+            open.traits.set(Traits::HELD_BACK, true);
+        }
+    }
+
+    /// Whether its peer was seen to be on this host when it was accepted.
+    pub(super) fn is_near(&self) -> bool {
+        self.has(Traits::NEAR)
+    }
+
+    /// Whether what came last ended in what may be a full segment.
+    pub(super) fn ended_full(&self) -> bool {
+        self.has(Traits::FULL_SEGMENT)
+    }
+
+    /// Whether reading was held back since [`forget_recent`](Self::forget_recent).
+    pub(super) fn was_held_back(&self) -> bool {
+        self.has(Traits::HELD_BACK)
+    }
+
+    /// Whether reading is held back now, by pending output or a pause.
+    pub(super) fn is_held_back(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.pending() > 0) || self.is_paused()
+    }
+
+    /// What it did last lies too far back to matter.
+    pub(super) fn forget_recent(&mut self) {
+        let held_back = self.is_held_back();
+        if let State::Open(open) = &mut self.state {
+            open.traits.set(Traits::FULL_SEGMENT, false);
+            open.traits.set(Traits::HELD_BACK, held_back);
         }
     }
 
     /// Why it will close, once our FIN is sent.
     pub(crate) fn lingers_for(&self) -> Option<CloseReason> {
         match self.state {
-            State::Lingering { reason, .. } => Some(reason),
+            State::Lingering(Linger { reason, .. }) => Some(reason),
             State::Open(_) | State::Closed => None,
         }
     }
 
-    /// Whether it is open and nothing is owed to the peer.
-    pub(crate) fn owes_nothing(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.owed() == 0)
+    /// Whether our FIN is sent and the peer's end of stream was read.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(&self.state, State::Lingering(linger) if linger.ended)
     }
 
-    /// Whether nothing is owed and the receive queue was read dry.
+    /// Whether our FIN is sent, and acknowledged with everything before it.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        matches!(&self.state, State::Lingering(linger) if linger.acknowledged)
+    }
+
+    /// Our FIN is acknowledged: the linger time runs from now on.
+    pub(super) fn acknowledge(&mut self, mark: Tick) {
+        if let State::Lingering(linger) = &mut self.state {
+            linger.acknowledged = true;
+            self.ledger.active = mark;
+        }
+    }
+
+    /// How often this was called before on the connection since our FIN.
+    pub(super) fn count_question(&mut self) -> u8 {
+        match &mut self.state {
+            State::Lingering(linger) => {
+                let before = linger.asked;
+                linger.asked = before.saturating_add(1);
+                before
+            }
+            State::Open(_) | State::Closed => 0,
+        }
+    }
+
+    /// Whether it is open and nothing is pending for the peer.
+    pub(crate) fn is_flushed(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.pending() == 0)
+    }
+
+    /// The size of its receive buffer.
+    pub(super) fn receive_buffer(&self) -> usize {
+        self.stream.receive_buffer()
+    }
+
+    /// Bytes that are pending for the peer.
+    pub(super) fn pending(&self) -> usize {
+        match &self.state {
+            State::Open(open) => open.pending(),
+            State::Lingering(_) | State::Closed => 0,
+        }
+    }
+
+    /// Whether nothing is pending and the receive queue was read dry.
     pub(crate) fn is_dry(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.owed() == 0 && open.input == Input::Dry)
+        matches!(&self.state, State::Open(open) if open.pending() == 0 && open.input == Input::Dry)
     }
 
     /// Does what an event, or `probe` in its absence, gives reason for.
@@ -124,33 +267,32 @@ impl<S: Stream> Connection<S> {
     ) -> Flow {
         match &mut self.state {
             State::Open(open) => open.pump(&mut self.stream, &mut self.ledger, ready, probe, work),
-            State::Lingering { .. } => self.discard(work),
+            State::Lingering(_) => self.discard(work),
             State::Closed => Flow::Wait,
         }
     }
 
-    /// Sends our FIN; what comes after it is discarded. Does nothing while something is owed.
+    /// Sends our FIN; what comes after it is discarded. Does nothing while something is pending.
     pub(crate) fn finish(&mut self, reason: CloseReason, work: &mut Work<'_, S::Pipe>) -> Flow {
-        if !self.owes_nothing() {
+        let State::Open(open) = &mut self.state else { return Flow::Wait };
+        if open.pending() > 0 {
             return Flow::Wait;
         }
-        let dry = self.is_dry();
-        match self.stream.shutdown_write() {
-            Ok(()) => {
-                self.linger(reason, work);
-                self.ledger.active = work.mark;
-                // Of a dry queue an event will tell; of another one perhaps not.
-                if dry { Flow::Wait } else { self.discard(work) }
-            }
-            Err(error) => Flow::Close(reason_of(&error)),
+        let (input, place) = (open.input, open.place);
+        if let Err(error) = self.stream.shutdown_write() {
+            return Flow::Close(reason_of(&error));
         }
-    }
-
-    fn linger(&mut self, reason: CloseReason, work: &mut Work<'_, S::Pipe>) {
-        if let State::Open(open) = &mut self.state {
-            open.let_go(work.pipes);
+        open.release_pipe(work.pipes);
+        let late = Count::default();
+        let ended = input == Input::Ended;
+        self.state =
+            State::Lingering(Linger { late, reason, place, ended, acknowledged: false, asked: 0 });
+        self.ledger.active = work.mark;
+        match input {
+            // The next byte, or the peer's end, is an event.
+            Input::Dry | Input::Ended => Flow::Wait,
+            Input::Ready => self.discard(work),
         }
-        self.state = State::Lingering { late: Count::default(), reason, ended: false };
     }
 
     /// Reads and discards until the queue is dry or a bound is reached.
@@ -159,21 +301,25 @@ impl<S: Stream> Connection<S> {
             if work.budget == 0 {
                 return Flow::Again;
             }
-            let State::Lingering { late, reason, ended } = &mut self.state else {
+            let State::Lingering(linger) = &mut self.state else {
                 return Flow::Wait;
             };
             match read(&mut self.stream, work.buffer) {
                 Ok(0) => {
-                    *ended = true;
-                    return Flow::Close(*reason);
+                    linger.ended = true;
+                    return Flow::Ended;
                 }
                 Ok(count) => {
-                    late.add(count as u64);
-                    work.bytes.late = work.bytes.late.saturating_add(count as u64);
                     // The linger time runs from our FIN, whatever comes after it.
                     let active = self.ledger.active;
                     self.ledger.on_read(count, work);
                     self.ledger.active = active;
+                    linger.late.add(count as u64);
+                    if linger.reason == CloseReason::ForcedClean {
+                        // The peer was not done when we ended it.
+                        return Flow::Close(CloseReason::ForcedLossy);
+                    }
+                    work.bytes.late = work.bytes.late.saturating_add(count as u64);
                 }
                 Err(Fault::WouldBlock) => return Flow::Wait,
                 Err(Fault::Later) => return Flow::Again,
@@ -182,73 +328,79 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    /// The end of patience: one last write, and the reason that it leads to.
-    pub(crate) fn force(&mut self, work: &mut Work<'_, S::Pipe>) -> CloseReason {
-        if let State::Open(open) = &mut self.state {
-            if let Err(Flow::Close(reason)) = open.flush(&mut self.stream, &mut self.ledger, work) {
-                return reason;
-            }
-            if open.owed() > 0 {
-                return CloseReason::ForcedLossy;
-            }
-            self.linger(CloseReason::ForcedClean, work);
-        }
-        work.budget = FORCED_DISCARD;
-        match self.discard(work) {
-            Flow::Close(reason) => reason,
-            Flow::Wait | Flow::Again | Flow::Pause => CloseReason::ForcedClean,
-        }
-    }
-
-    /// Ends it. Answers its account and, if `ask`, whether the peer is known to have everything.
-    pub(crate) fn close(
+    /// Ends it. Returns its account.
+    pub(super) fn close(
         &mut self,
         reason: CloseReason,
-        ask: bool,
+        proof: Proof,
         bytes: &mut ByteCounts,
         pipes: &mut Pipes<S::Pipe>,
         kernel: &mut S::Kernel,
     ) -> Closing {
-        let (left, late, ended) = match &mut self.state {
+        let read = self.ledger.read;
+        // Bytes that were not written, and those that came after our FIN.
+        let (mut left, mut late, fin) = match &mut self.state {
             State::Open(open) => {
-                let left = (open.owed() as u64).saturating_add(u64::from(open.refused));
-                open.let_go(pipes);
-                (left, 0, open.input == Input::Ended)
+                let left = (open.pending() as u64).saturating_add(u64::from(open.unwritten));
+                open.release_pipe(pipes);
+                (left, 0, 0)
             }
-            State::Lingering { late, ended, .. } => (0, late.get(), *ended),
-            State::Closed => (0, 0, true),
+            State::Lingering(linger) => (0, linger.late.get(), 1),
+            State::Closed => (0, 0, 0),
         };
-        let aborted = matches!(reason, CloseReason::IoError | CloseReason::ResetByPeer);
-        if reason == CloseReason::ForcedLossy || left > 0 {
+        if reason == CloseReason::ForcedLossy
+            && self.lingers_for() == Some(CloseReason::ForcedClean)
+        {
+            (left, late) = (late, 0);
+        }
+        let handed_over = read.saturating_sub(late).saturating_sub(left);
+        let destroyed = match proof {
+            Proof::Acknowledged | Proof::None => 0,
+            Proof::Reset => self.in_kernel(fin, kernel),
+            Proof::TimedOut => self.in_kernel_at_most(),
+            Proof::Lost(unacknowledged) => u64::from(unacknowledged.saturating_sub(fin)),
+        };
+        let destroyed = destroyed.min(handed_over);
+        let ours = match proof {
+            Proof::Reset | Proof::TimedOut => true,
+            Proof::Lost(_) => false,
+            Proof::Acknowledged | Proof::None => {
+                !matches!(reason, CloseReason::IoError | CloseReason::ResetByPeer)
+            }
+        };
+        if proof == Proof::Reset || left > 0 {
             // Whoever is at fault: an orderly end would tell the peer that this was all.
             self.stream.reset_on_close();
         }
-        let (unsent, peer_aborted) = if aborted { (0, left) } else { (left, 0) };
+        let gone = left.saturating_add(destroyed);
+        let (unsent, peer_aborted) = if ours { (gone, 0) } else { (0, gone) };
+        let written = handed_over.saturating_sub(destroyed);
         bytes.unsent = bytes.unsent.saturating_add(unsent);
         bytes.peer_aborted = bytes.peer_aborted.saturating_add(peer_aborted);
-        let read = self.ledger.read;
-        let written = read.saturating_sub(late).saturating_sub(left);
-        let confirmed = ask && !aborted && left == 0 && (ended || self.is_acknowledged(kernel));
+        bytes.written = bytes.written.saturating_sub(destroyed);
         self.state = State::Closed;
-        Closing { bytes: ByteCounts { read, written, late, unsent, peer_aborted }, confirmed }
+        let bytes = ByteCounts { read, written, late, unsent, peer_aborted };
+        Closing { bytes, destroyed }
     }
-}
 
-impl<S: Stream> Connection<S> {
-    /// Whether the kernel says that the peer has acknowledged everything.
-    fn is_acknowledged(&mut self, kernel: &mut S::Kernel) -> bool {
+    /// Bytes of ours in the kernel's send queue; our FIN counts as one there.
+    fn in_kernel(&mut self, fin: u32, kernel: &mut S::Kernel) -> u64 {
         match self.stream.status(kernel) {
-            Status::Acknowledged => true,
-            Status::Alive(transport) => transport.unacknowledged == 0,
-            Status::Unknown | Status::Broken(_) => false,
+            Status::Alive(transport) => u64::from(transport.unacknowledged.saturating_sub(fin)),
+            Status::Acknowledged | Status::Broken(_) => 0,
+            Status::Unknown => self.in_kernel_at_most(),
         }
+    }
+
+    fn in_kernel_at_most(&self) -> u64 {
+        (self.stream.send_buffer() as u64).saturating_add(UNKNOWN_QUEUE)
     }
 }
 
 /// How one connection ended.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Closing {
-    pub(crate) bytes: ByteCounts,
-    /// It saw the peer's end, or nothing of ours is unacknowledged.
-    pub(crate) confirmed: bool,
+pub(super) struct Closing {
+    pub(super) bytes: ByteCounts,
+    /// Bytes that had been counted as written and were destroyed in the kernel's send queue.
+    pub(super) destroyed: u64,
 }

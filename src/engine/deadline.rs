@@ -40,6 +40,41 @@ impl Tick {
         Self(self.0.wrapping_add(1))
     }
 
+    /// The tick so many milliseconds later.
+    pub(crate) fn plus(self, millis: u32) -> Self {
+        Self(self.0.wrapping_add(millis))
+    }
+
+    /// The tick so many milliseconds earlier.
+    pub(crate) fn minus(self, millis: u32) -> Self {
+        Self(self.0.wrapping_sub(millis))
+    }
+
+    /// Whether it lies behind another one, of two that are less than 24 days apart.
+    pub(crate) fn is_after(self, other: Self) -> bool {
+        self.0.wrapping_sub(other.0).cast_signed() > 0
+    }
+
+    /// The later of two ticks.
+    pub(crate) fn later(self, other: Self) -> Self {
+        if other.is_after(self) { other } else { self }
+    }
+
+    /// The earlier of two ticks.
+    pub(crate) fn earlier(self, other: Self) -> Self {
+        if other.is_after(self) { self } else { other }
+    }
+
+    /// The tick modulo a power of two.
+    pub(crate) fn modulo(self, size: u32) -> u32 {
+        self.0 & size.saturating_sub(1)
+    }
+
+    /// The tick modulo 2^16.
+    pub(crate) fn low_half(self) -> u16 {
+        u16::try_from(self.0 & u32::from(u16::MAX)).unwrap_or(0)
+    }
+
     /// Whether two ticks fall into one span of 2^`bits` milliseconds.
     pub(crate) fn same_span(self, other: Self, bits: u32) -> bool {
         (self.0 ^ other.0).checked_shr(bits).unwrap_or(0) == 0
@@ -78,7 +113,6 @@ impl Clock {
     }
 
     /// Now, rounded down: for comparing.
-    #[cfg(test)]
     pub(crate) fn tick(&self) -> Tick {
         self.tick
     }
@@ -91,6 +125,12 @@ impl Clock {
     /// The deadline `limit` after `tick`.
     pub(crate) fn deadline(&self, tick: Tick, limit: Limit) -> Option<Instant> {
         let rest = limit.0?.saturating_sub(tick.age(self.tick));
+        after(self.now?, Some(Duration::from_millis(u64::from(rest))))
+    }
+
+    /// The instant of a tick to come; now, if it has come.
+    pub(crate) fn instant(&self, tick: Tick) -> Option<Instant> {
+        let rest = self.tick.age(tick);
         after(self.now?, Some(Duration::from_millis(u64::from(rest))))
     }
 
@@ -117,6 +157,11 @@ impl Limit {
         let millis = timeout.map(|timeout| timeout.as_nanos().div_ceil(1_000_000));
         let half = u128::from(u32::MAX >> 1);
         Self(millis.filter(|millis| *millis <= half).and_then(|millis| u32::try_from(millis).ok()))
+    }
+
+    /// The limit in milliseconds; half the clock's range where it never comes.
+    pub(crate) fn millis(self) -> u32 {
+        self.0.unwrap_or(u32::MAX >> 1)
     }
 
     /// The largest power of two, as bits, of at most a `parts`th of the limit, or one tick.

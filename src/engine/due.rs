@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use super::connection::Connection;
+use super::connection::Proof;
 use super::deadline::{Limit, earlier};
-use super::echo::Place;
+use super::lists::Place;
 use super::phase::Phase;
 use super::report::CloseReason;
+use super::status::{Status, Timing};
+use super::stop::Force;
 use super::stream::Stream;
-use super::{Engine, LEAST_ROOM, UNTOLD};
+use super::{Engine, LEAST_ROOM, NO_HINT, SLICE};
 use crate::config::Drain;
 
-/// Connections that a drain visits, a deadline closes or force cuts in one turn.
-const SLICE: usize = 256;
 /// Connections pumped without an event in one turn.
 const READY_SLICE: u32 = 1024;
 
@@ -21,134 +21,104 @@ impl<S: Stream> Engine<S> {
     /// when it has so already.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let now = self.clock.now()?;
-        if self.has_work(now) {
+        if self.has_work() {
             return Some(now);
         }
         let lists = self.table.lists();
         let of_front = |place, limit| {
-            let connection = self.table.get(lists.of(place).front()?)?;
+            let connection = self.table.get(lists.front(place)?)?;
             self.clock.deadline(connection.active(), limit)
         };
-        let quiet = match (self.stop.phase(), self.settings.drain) {
+        let idle = match (self.stop.phase(), self.settings.drain) {
             (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
-                self.settings.idle_timeout
+                of_front(lists.aging(), self.settings.idle_timeout)
             }
-            (Phase::Draining, Drain::Idle) => self.settings.idle_grace,
-            (Phase::Draining, Drain::Flush) | (Phase::Forcing | Phase::Finished, _) => {
-                Limit::new(None)
-            }
+            (Phase::Draining, Drain::Idle | Drain::Flush)
+            | (Phase::Forcing | Phase::Finished, _) => None,
         };
-        let fronts = earlier(
-            of_front(lists.aging(), quiet),
-            of_front(Place::Lingering, self.settings.linger),
-        );
-        earlier(fronts, self.stop_deadline())
+        let linger = of_front(Place::LINGERING, self.settings.linger);
+        let timed = lists.next_due().and_then(|tick| self.clock.instant(tick));
+        earlier(earlier(idle, linger), earlier(timed, self.stop_deadline()))
     }
 
     /// When time alone moves the stop on.
     pub(crate) fn stop_deadline(&self) -> Option<Instant> {
-        self.stop.next_deadline(self.clock.now()?)
+        self.stop.next_deadline()
     }
 
-    fn has_work(&self, now: Instant) -> bool {
+    fn has_work(&self) -> bool {
         let lists = self.table.lists();
         let resumable = self.table.has_paused() && self.room() >= LEAST_ROOM;
-        let due = match self.stop.phase() {
-            Phase::Running | Phase::LameDuck | Phase::Finished => false,
-            Phase::Draining => {
-                !lists.of(lists.unvisited()).is_empty()
-                    || (self.stop.is_impatient(now) && !self.hurried)
-            }
-            Phase::Forcing => true,
+        let due = match (self.stop.phase(), self.force) {
+            (Phase::Running | Phase::LameDuck | Phase::Finished, _) => false,
+            (Phase::Draining, _) => lists.front(lists.unvisited()).is_some(),
+            (Phase::Forcing, Force::Serve) => true,
+            (Phase::Forcing, Force::End(_)) => lists.front(Place::SERVED).is_some(),
         };
-        due || resumable || self.table.ready_len() > 0 || !lists.of(Place::Closed).is_empty()
+        due || resumable || self.table.ready_len() > 0 || lists.front(Place::CLOSED).is_some()
     }
 
     /// The open connection that has been silent longest, if for `limit`.
     fn silent_for(&self, limit: Limit) -> Option<u32> {
         let lists = self.table.lists();
-        let at = lists.of(lists.aging()).front()?;
+        let at = lists.front(lists.aging())?;
         let connection = self.table.get(at)?;
         self.clock.is_past(connection.active(), limit).then_some(at)
     }
 
-    /// Does `act` to connections that have been silent for `limit`. Looks before it judges: what
-    /// a peer sent may be in the queue, its event not told yet.
-    fn expire(&mut self, limit: Limit, act: fn(&mut Self, u32)) {
+    /// Ends connections on which no byte was read, written or acknowledged for the idle timeout: by
+    /// FIN if the peer has everything, else by reset.
+    pub(super) fn expire_idle(&mut self) {
+        let limit = self.settings.idle_timeout;
         for _ in 0..SLICE {
             let Some(at) = self.silent_for(limit) else {
                 return;
             };
-            self.drive(at, UNTOLD, true);
+            // What a peer sent may be in the queue, its event not told yet.
+            self.drive(at, NO_HINT, true);
             if self.silent_for(limit) == Some(at) {
-                act(self, at);
+                self.expire(at, limit);
             }
         }
     }
 
-    pub(super) fn expire_idle(&mut self) {
-        self.expire(self.settings.idle_timeout, |engine, at| {
-            if engine.table.get(at).is_some_and(Connection::owes_nothing) {
-                engine.say_goodbye(at, CloseReason::IdleTimeout);
-            } else {
-                engine.close(at, CloseReason::IdleTimeout);
+    fn expire(&mut self, at: u32, limit: Limit) {
+        let Some(connection) = self.table.get(at) else { return };
+        let (pending, paused) = (connection.pending() > 0, connection.is_paused());
+        match self.table.status(at) {
+            Status::Alive(transport) if pending || transport.unacknowledged > 0 => {
+                let stands_still = |timing: Timing| {
+                    let still = timing.since_ack.max(timing.since_sent);
+                    still.as_millis() >= u128::from(limit.millis())
+                };
+                if transport.timing.is_none_or(stands_still) {
+                    self.close(at, CloseReason::IdleTimeout, Proof::Reset);
+                } else {
+                    self.keep(at);
+                }
             }
-        });
-    }
-
-    pub(super) fn drain(&mut self, now: Instant) {
-        if self.stop.is_impatient(now) && !self.hurried {
-            self.hurried = self.table.unvisit_all();
-        }
-        for _ in 0..SLICE {
-            let lists = self.table.lists();
-            let Some(at) = lists.of(lists.unvisited()).front() else {
-                break;
-            };
-            self.table.put(at, lists.aging());
-            self.drive(at, UNTOLD, true);
-        }
-        match self.settings.drain {
-            Drain::Peer => self.expire_idle(),
-            Drain::Flush => {}
-            // The look closes those that are done; of the others only an event can say more.
-            Drain::Idle => self.expire(self.settings.idle_grace, |engine, at| {
-                engine.table.put(at, Place::Stuck);
-            }),
+            Status::Unknown if pending => self.close(at, CloseReason::IdleTimeout, Proof::Reset),
+            // We do not read from it: that is no silence of the peer's.
+            Status::Alive(_) | Status::Unknown if paused => self.keep(at),
+            Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
+                self.send_fin(at, CloseReason::IdleTimeout);
+            }
+            Status::Broken(reason) => self.break_off(at, reason),
         }
     }
 
-    pub(super) fn expire_linger(&mut self) {
-        for _ in 0..SLICE {
-            let front = self.table.lists().of(Place::Lingering).front();
-            let due = front.and_then(|at| {
-                let connection = self.table.get(at)?;
-                let past = self.clock.is_past(connection.active(), self.settings.linger);
-                past.then_some((at, connection.lingers_for()?))
-            });
-            let Some((at, reason)) = due else {
-                return;
-            };
-            // The peer's end may be in the queue, its event not told yet.
-            self.drive(at, UNTOLD, true);
-            self.close(at, reason);
+    /// Lets the idle time of a connection begin anew.
+    fn keep(&mut self, at: u32) {
+        let mark = self.clock.mark();
+        if let Some(connection) = self.table.get_mut(at) {
+            connection.touch(mark);
         }
-    }
-
-    pub(super) fn force_slice(&mut self) {
-        for _ in 0..SLICE {
-            let lists = self.table.lists();
-            let places = [lists.unvisited(), lists.aging(), Place::Stuck, Place::Lingering];
-            let Some(at) = places.into_iter().find_map(|place| lists.of(place).front()) else {
-                return;
-            };
-            self.force_one(at);
-        }
+        self.table.put(at, self.table.lists().aging());
     }
 
     pub(super) fn resume(&mut self) {
         for _ in 0..SLICE {
-            if self.room() < LEAST_ROOM || !self.table.resume() {
+            if self.room() < LEAST_ROOM || !self.table.resume(self.clock.mark()) {
                 return;
             }
         }
@@ -159,7 +129,7 @@ impl<S: Stream> Engine<S> {
             let Some(at) = self.table.pop_ready() else {
                 return;
             };
-            self.drive(at, UNTOLD, true);
+            self.drive(at, NO_HINT, true);
         }
     }
 }

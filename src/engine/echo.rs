@@ -3,6 +3,7 @@
 use super::buffer::Held;
 use super::call::{Fault, fill, read, write};
 use super::deadline::Tick;
+use super::lists::Place;
 use super::pipe::Pipes;
 use super::report::{ByteCounts, CloseReason};
 use super::stream::Stream;
@@ -11,13 +12,16 @@ use crate::token::Readiness;
 /// Reads that fill the buffer after which a connection counts as streaming.
 const STREAMING: u8 = 2;
 /// How many of them are remembered, and so how many small calls it takes to count no more.
-const MOST_STREAMING: u8 = 8;
+const STREAMING_SCORE_MAX: u8 = 8;
 /// A call that moves less than this is a small one.
 const STREAMING_BYTES: u64 = 16 << 10;
 /// Bytes that are moved into a pipe at a time.
 pub(crate) const PIPE_BYTES: usize = 1024 << 10;
 /// Calls that move bytes through a pipe may move more than those that copy: it costs less.
 const PIPE_BUDGET: usize = 4;
+
+/// No segment that is full has fewer bytes (RFC 9293, 3.7.1).
+const LEAST_SEGMENT: usize = 536;
 
 /// With less room than this nothing is read, lest a full server reads in crumbs.
 pub(crate) const LEAST_ROOM: usize = 16 << 10;
@@ -31,7 +35,9 @@ pub(crate) enum Flow {
     Again,
     /// Come again once other connections hold less.
     Pause,
-    /// Close it.
+    /// The peer's end of stream was read, and nothing is pending for it.
+    Ended,
+    /// Close it: the connection broke, or we have to break it.
     Close(CloseReason),
 }
 
@@ -46,26 +52,12 @@ pub(crate) struct Work<'a, P> {
     pub(crate) budget: usize,
     /// Bytes that may be held in addition, over all connections.
     pub(crate) room: usize,
+    /// The size of a full segment of the peer's; zero: unknown.
+    pub(crate) segment: u16,
     /// The instant of this call, to remember.
     pub(crate) mark: Tick,
     /// The sums over all connections.
     pub(crate) bytes: &'a mut ByteCounts,
-}
-
-/// The list that a connection stands on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Open, on one of two lists that take turns: one is in the order of the last byte, the other
-    /// waits for a visit by the drain. Changing their roles moves every connection at once.
-    Even,
-    /// Open, on the other of the two.
-    Odd,
-    /// Open and quiet for long enough, but not done: only an event can change that.
-    Stuck,
-    /// Our FIN is sent; in the order of sending.
-    Lingering,
-    /// Closed in this turn.
-    Closed,
 }
 
 /// What is known of the receive queue.
@@ -79,19 +71,45 @@ pub(super) enum Input {
     Ended,
 }
 
+/// Independent facts about an open connection, in one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits(u8);
+
+impl Traits {
+    /// It waits among the paused, not among the ready.
+    pub(super) const PAUSED: Self = Self(1);
+    /// Its peer is known to be on this host.
+    pub(super) const NEAR: Self = Self(2);
+    /// What it read last ended in what may be a full segment.
+    pub(super) const FULL_SEGMENT: Self = Self(4);
+    /// Reading was held back lately, by pending output or a pause.
+    pub(super) const HELD_BACK: Self = Self(8);
+
+    pub(super) const fn none() -> Self {
+        Self(0)
+    }
+
+    pub(super) fn has(self, one: Self) -> bool {
+        self.0 & one.0 != 0
+    }
+
+    pub(super) fn set(&mut self, one: Self, to: bool) {
+        self.0 = if to { self.0 | one.0 } else { self.0 & !one.0 };
+    }
+}
+
 /// A connection that echoes.
 #[derive(Debug)]
 pub(super) struct Open<P> {
     /// What is owed, if anything is.
     pub(super) held: Option<Box<Held<P>>>,
     /// Bytes of a read that a failed write left behind.
-    pub(super) refused: u32,
+    pub(super) unwritten: u32,
     pub(super) input: Input,
     pub(super) place: Place,
-    /// It waits among the paused, not among the ready.
-    pub(super) paused: bool,
+    pub(super) traits: Traits,
     /// Reads that filled the buffer, less calls that were small: how much it streams.
-    pub(super) streak: u8,
+    pub(super) streaming_score: u8,
 }
 
 /// What one connection counts for itself.
@@ -119,12 +137,14 @@ impl Ledger {
 }
 
 impl<P> Open<P> {
-    pub(super) fn new(place: Place) -> Self {
-        Self { held: None, refused: 0, input: Input::Dry, place, paused: false, streak: 0 }
+    pub(super) fn new(place: Place, near: bool) -> Self {
+        let mut traits = Traits::none();
+        traits.set(Traits::NEAR, near);
+        Self { held: None, unwritten: 0, input: Input::Dry, place, traits, streaming_score: 0 }
     }
 
     /// Bytes owed to the peer.
-    pub(super) fn owed(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.held.as_ref().map_or(0, |held| held.len())
     }
 
@@ -142,7 +162,7 @@ impl<P> Open<P> {
         if fresh && (probe || ready.may_read()) {
             self.input = Input::Ready;
         }
-        let owed = self.owed() > 0;
+        let owed = self.pending() > 0;
         if owed {
             if !probe && !ready.may_write() {
                 return Flow::Wait;
@@ -164,8 +184,8 @@ impl<P> Open<P> {
         work: &mut Work<'_, P>,
     ) -> Result<(), Flow> {
         let Some(held) = &mut self.held else { return Ok(()) };
-        hand_over(held, stream, ledger, work)?;
-        self.let_go(work.pipes);
+        write_held(held, stream, ledger, work)?;
+        self.release_pipe(work.pipes);
         Ok(())
     }
 
@@ -186,8 +206,8 @@ impl<P> Open<P> {
                 return Flow::Pause;
             }
             let size = work.buffer.len().min(work.room);
-            if self.streak >= STREAMING {
-                match self.pass_through(stream, ledger, work) {
+            if self.streaming_score >= STREAMING {
+                match self.splice_through(stream, ledger, work) {
                     Ok(0) => {}
                     Ok(_) => continue,
                     Err(flow) => return flow,
@@ -210,18 +230,27 @@ impl<P> Open<P> {
             if count < size && trust {
                 self.input = Input::Dry;
             }
+            self.note_segment(count, work.segment);
             ledger.on_read(count, work);
             if let Err(flow) = self.reply(stream, ledger, count, work) {
                 return flow;
             }
             if count == work.buffer.len() && S::HAS_PIPES {
-                self.streak = self.streak.saturating_add(1).min(MOST_STREAMING);
+                self.streaming_score =
+                    self.streaming_score.saturating_add(1).min(STREAMING_SCORE_MAX);
             }
         }
         if ledger.read.saturating_sub(before) < STREAMING_BYTES {
-            self.streak = self.streak.saturating_sub(1);
+            self.streaming_score = self.streaming_score.saturating_sub(1);
         }
-        if self.input == Input::Ended { Flow::Close(CloseReason::PeerClosed) } else { Flow::Wait }
+        if self.input == Input::Ended { Flow::Ended } else { Flow::Wait }
+    }
+
+    /// Notes whether a read may have ended in a full segment, so that there may be more behind it.
+    fn note_segment(&mut self, count: usize, segment: u16) {
+        let full = count >= LEAST_SEGMENT
+            && count.checked_rem(usize::from(segment)).is_none_or(|rest| rest == 0);
+        self.traits.set(Traits::FULL_SEGMENT, full);
     }
 
     /// Answers the first `count` bytes of the buffer; an error where the peer does not take them
@@ -250,17 +279,18 @@ impl<P> Open<P> {
         };
         ledger.on_written(taken, work);
         work.room = work.room.saturating_sub(owed);
+        self.traits.set(Traits::HELD_BACK, true);
         self.held = copy;
         match fault {
             _ if self.held.is_some() && matches!(fault, Fault::Later) => Err(Flow::Again),
             _ if self.held.is_some() => Err(Flow::Wait),
             Fault::Broken(reason) => {
-                self.refused = u32::try_from(owed).unwrap_or(u32::MAX);
+                self.unwritten = u32::try_from(owed).unwrap_or(u32::MAX);
                 Err(Flow::Close(reason))
             }
             Fault::WouldBlock | Fault::Later => {
                 // No memory for it: a cut by us, and it must look like one.
-                self.refused = u32::try_from(owed).unwrap_or(u32::MAX);
+                self.unwritten = u32::try_from(owed).unwrap_or(u32::MAX);
                 Err(Flow::Close(CloseReason::ForcedLossy))
             }
         }
@@ -268,7 +298,7 @@ impl<P> Open<P> {
 
     /// Moves bytes of a stream through a pipe. Zero: there is none, or nothing could be moved, and
     /// what that means a read must tell.
-    fn pass_through<S: Stream<Pipe = P>>(
+    fn splice_through<S: Stream<Pipe = P>>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
@@ -284,12 +314,14 @@ impl<P> Open<P> {
             }
         };
         let budget = work.budget;
+        self.note_segment(count, work.segment);
         ledger.on_read(count, work);
         work.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
         work.room = work.room.saturating_sub(count);
         let mut held = Held::Piped { pipe, len: count };
-        let handed_over = hand_over(&mut held, stream, ledger, work);
+        let handed_over = write_held(&mut held, stream, ledger, work);
         if let Err(flow) = handed_over {
+            self.traits.set(Traits::HELD_BACK, true);
             self.held = Some(Box::new(held));
             return Err(flow);
         }
@@ -298,7 +330,7 @@ impl<P> Open<P> {
     }
 
     /// Gives up what is held.
-    pub(super) fn let_go(&mut self, pipes: &mut Pipes<P>) {
+    pub(super) fn release_pipe(&mut self, pipes: &mut Pipes<P>) {
         if let Some(held) = self.held.take() {
             give_back(*held, pipes);
         }
@@ -312,7 +344,7 @@ fn give_back<P>(held: Held<P>, pipes: &mut Pipes<P>) {
 }
 
 /// Writes what is held; an error where the peer does not take it all.
-fn hand_over<S: Stream>(
+fn write_held<S: Stream>(
     held: &mut Held<S::Pipe>,
     stream: &mut S,
     ledger: &mut Ledger,

@@ -10,34 +10,38 @@ pub(crate) mod deadline;
 mod due;
 pub(crate) mod echo;
 pub(crate) mod list;
+pub(crate) mod lists;
 pub(crate) mod observer;
 pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
-mod settings;
-#[cfg(test)]
-mod sim;
+pub(crate) mod settings;
 pub(crate) mod status;
+mod stop;
 pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+mod visit;
 
 use log::info;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::deadline::Clock;
+use self::connection::{Connection, Proof};
+use self::deadline::{Clock, Tick};
 use self::echo::{Flow, LEAST_ROOM};
-use self::observer::Observer;
+use self::observer::{ConnectionId, Observer};
 use self::phase::{Cause, Phase, Stop, StopLimits};
 use self::quota::Quota;
 use self::report::{CloseReason, Report, Stats};
 use self::settings::Settings;
+use self::stop::Force;
 use self::stream::Stream;
 use self::table::{Lent, Table};
+use self::visit::Visits;
 use crate::config::{Config, Drain};
 use crate::token::Readiness;
 
@@ -45,41 +49,44 @@ use crate::token::Readiness;
 const BUFFER: usize = 64 << 10;
 /// Bytes that one connection may read in one turn.
 const CONNECTION_BUDGET: usize = 256 << 10;
-/// What a pump without an event goes by: try everything, trust no short read.
-const UNTOLD: Readiness = Readiness::NONE;
-/// Spans of quiet time that a talking peer is given under `idle` and `flush`.
-const PATIENCE_SPANS: u32 = 5;
+/// Readiness of a drive without an event.
+const NO_HINT: Readiness = Readiness::NONE;
+/// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
+const SLICE: usize = 256;
 
 /// A server's decisions.
 pub(crate) struct Engine<S: Stream> {
-    table: Table<S>,
+    pub(crate) table: Table<S>,
     stop: Stop,
-    settings: Settings,
+    pub(crate) settings: Settings,
     clock: Clock,
     buffer: Box<[u8]>,
-    /// The phase that was last told to the log and the observer.
-    told: Phase,
-    /// The drain has asked the talkative a second time.
-    hurried: bool,
+    /// The phase that was last announced to the log and the observer.
+    announced: Phase,
+    /// When the stop was requested.
+    requested: Tick,
+    /// What the stop knows of each connection.
+    visits: Visits,
+    force: Force,
+    /// A connection was closed whose bytes the kernel may still be sending.
+    orphans: bool,
     turns: u64,
 }
 
 impl<S: Stream> Engine<S> {
     pub(crate) fn new(config: &Config) -> Self {
-        let patience = match config.drain {
-            Drain::Idle | Drain::Flush => Some(config.idle_grace.saturating_mul(PATIENCE_SPANS)),
-            Drain::Peer => None,
-        };
-        let limits =
-            StopLimits { budget: config.shutdown_timeout, lame_duck: config.lame_duck, patience };
+        let limits = StopLimits { budget: config.shutdown_timeout, lame_duck: config.lame_duck };
         Self {
             table: Table::new(Quota::new(config.max_per_ip)),
             stop: Stop::new(limits),
             settings: Settings::new(config),
             clock: Clock::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
-            told: Phase::Running,
-            hurried: false,
+            announced: Phase::Running,
+            requested: Tick::default(),
+            visits: Visits::default(),
+            force: Force::Serve,
+            orphans: false,
             turns: 0,
         }
     }
@@ -105,11 +112,6 @@ impl<S: Stream> Engine<S> {
         &mut self.table.report
     }
 
-    /// What asks the kernel about connections, one for all of a stop.
-    pub(crate) fn kernel(&mut self) -> &mut S::Kernel {
-        &mut self.table.kernel
-    }
-
     pub(crate) fn open(&self) -> usize {
         self.table.len()
     }
@@ -127,14 +129,24 @@ impl<S: Stream> Engine<S> {
         self.table.for_each_stream(act)
     }
 
-    /// Tells the time. Answers it, or the latest instant told before.
-    pub(crate) fn tell_time(&mut self, now: Instant) -> Instant {
+    /// Tells the time. Answers it, or the latest instant announced before.
+    pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
         self.clock.set(now)
     }
 
-    /// The latest instant that the engine was told.
+    /// The latest instant that the engine was announced.
     pub(crate) fn now(&self) -> Option<Instant> {
         self.clock.now()
+    }
+
+    /// What asks the kernel, for the whole of a stop.
+    pub(crate) fn kernel(&mut self) -> &mut S::Kernel {
+        &mut self.table.kernel
+    }
+
+    /// Whether the kernel may still be sending bytes of connections that are closed.
+    pub(crate) fn may_have_orphans(&self) -> bool {
+        self.orphans
     }
 
     /// The slot that the next [`insert`](Self::insert) fills, unless all are taken.
@@ -142,9 +154,14 @@ impl<S: Stream> Engine<S> {
         self.table.vacant()
     }
 
-    /// The owner to insert a connection from `address` under; `None`: it has its share.
-    pub(crate) fn admit(&mut self, address: Option<IpAddr>) -> Option<u32> {
-        self.table.quota.admit(address)
+    /// The owner to insert a connection from `peer` under; `None` if the observer refuses it or
+    /// its address has as many connections as it may have.
+    pub(crate) fn reserve_share(&mut self, peer: Option<SocketAddr>) -> Option<u32> {
+        let mut observers = self.table.observer.iter_mut();
+        if observers.any(|observer| !observer.accepts(peer)) {
+            return None;
+        }
+        self.table.quota.reserve(peer.map(|peer| peer.ip()))
     }
 
     /// Gives an owner's share back that no connection took.
@@ -172,44 +189,60 @@ impl<S: Stream> Engine<S> {
         self.clock.set(now);
         match self.table.get(at) {
             None => return false,
-            Some(_) if self.stop.phase() >= Phase::Forcing => self.force_one(at),
-            Some(_) => self.drive(at, ready, self.stop.phase() == Phase::Draining),
+            Some(_) => self.drive(at, ready, self.stop.phase() >= Phase::Draining),
         }
         true
+    }
+
+    /// Reads what there is from a connection, and sends its FIN if no input and no pending output
+    /// is left. Returns whether it did.
+    pub(crate) fn close_if_clean(&mut self, id: ConnectionId, now: Instant) -> bool {
+        self.clock.set(now);
+        let Some(at) = self.table.find(id) else { return false };
+        if self.stop.phase() >= Phase::Forcing {
+            return false;
+        }
+        self.drive(at, NO_HINT, true);
+        let clean = self.table.get(at).is_some_and(Connection::is_dry);
+        if clean {
+            self.send_fin(at, CloseReason::HostClosed);
+        }
+        clean
     }
 
     /// Starts the stop, once.
     pub(crate) fn request(&mut self, cause: Cause, now: Instant) {
         let now = self.clock.set(now);
         self.stop.request(cause, now);
-        self.tell_phase(now);
+        self.announce_phase(now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, now: Instant) {
         let now = self.clock.set(now);
         self.stop.force(cause, now);
-        self.tell_phase(now);
+        self.announce_phase(now);
     }
 
     /// Moves the stop on by time; to be called before [`end_turn`](Self::end_turn).
     pub(crate) fn advance(&mut self, now: Instant) {
         let now = self.clock.set(now);
         while self.stop.advance(now) {
-            self.tell_phase(now);
+            self.announce_phase(now);
         }
     }
 
     /// Everything that is due without an event, each in slices. Answers how many slots it freed.
     pub(crate) fn end_turn(&mut self, now: Instant) -> usize {
-        let now = self.clock.set(now);
+        self.clock.set(now);
         self.turns = self.turns.saturating_add(1);
         match self.stop.phase() {
             Phase::Running | Phase::LameDuck => self.expire_idle(),
-            Phase::Draining => self.drain(now),
+            Phase::Draining => self.drain(),
             Phase::Forcing => self.force_slice(),
             Phase::Finished => {}
         }
+        self.look_at_due();
         self.expire_linger();
         self.resume();
         self.pump_ready();
@@ -227,7 +260,7 @@ impl<S: Stream> Engine<S> {
         let now = self.clock.set(now);
         if self.table.len() == 0 {
             self.stop.finish(now);
-            self.tell_phase(now);
+            self.announce_phase(now);
         }
     }
 
@@ -239,7 +272,7 @@ impl<S: Stream> Engine<S> {
             accepted: connections.accepted,
             closed: connections.closed(),
             read: bytes.read,
-            written: bytes.written,
+            written: bytes.written.saturating_add(self.table.report.destroyed),
             held: bytes.held(),
             turns: self.turns,
             ..Stats::default()
@@ -254,95 +287,89 @@ impl<S: Stream> Engine<S> {
 
     /// Runs one connection and does what comes of it.
     fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
+        let phase = self.stop.phase();
+        if phase == Phase::Draining && self.is_unvisited(at) {
+            self.visit(at);
+        }
         let room = self.room();
         let mark = self.clock.mark();
-        let lent = Lent { buffer: &mut self.buffer, budget: CONNECTION_BUDGET, room, mark };
+        let segment = self.visits.get(at).segment();
+        let lent =
+            Lent { buffer: &mut self.buffer, budget: CONNECTION_BUDGET, room, segment, mark };
         let Some((connection, mut work)) = self.table.work(at, lent) else { return };
         let before = connection.active();
+        let was_held_back = phase > Phase::Running && connection.is_held_back();
         let flow = connection.pump(ready, probe, &mut work);
+        let released = was_held_back && !connection.is_held_back();
+        if released {
+            connection.touch(mark);
+        }
         let active = connection.active();
+        if (was_held_back || connection.is_held_back())
+            && let Some(visit) = self.visits.get_mut(at)
+        {
+            visit.hold_back(self.clock.tick());
+        }
         match flow {
             Flow::Wait => {}
             Flow::Again => self.table.make_ready(at),
             Flow::Pause => self.table.pause(at),
-            Flow::Close(reason) => return self.close(at, reason),
+            Flow::Ended => return self.conclude(at),
+            Flow::Close(reason) => return self.break_off(at, reason),
         }
         // After our FIN nothing counts as a sign of life.
-        if !before.same_span(active, self.settings.span_bits) {
+        let is_ordered = phase < Phase::Draining
+            || (phase == Phase::Draining && self.settings.drain == Drain::Peer);
+        if is_ordered && !before.same_span(active, self.settings.span_bits) {
             self.table.put(at, self.table.lists().aging());
         }
-        if self.stop.phase() == Phase::Draining {
+        if phase == Phase::Draining {
             self.settle(at);
-        }
-    }
-
-    /// Sends the FIN of a connection that the drain finds done.
-    fn settle(&mut self, at: u32) {
-        let impatient = self.clock.now().is_some_and(|now| self.stop.is_impatient(now));
-        let Some(connection) = self.table.get(at) else { return };
-        let quiet = || self.clock.is_past(connection.active(), self.settings.idle_grace);
-        let done = match self.settings.drain {
-            Drain::Peer => false,
-            // One that we paused is not talking: what waits for us there has its turn first.
-            Drain::Idle | Drain::Flush if impatient => {
-                connection.owes_nothing() && !connection.is_paused()
+            if released {
+                self.reschedule(at);
             }
-            Drain::Flush => connection.is_dry(),
-            Drain::Idle => connection.is_dry() && quiet(),
-        };
-        if done {
-            self.say_goodbye(at, CloseReason::Drained);
         }
     }
 
-    /// Sends our FIN; the peer's will close the connection.
-    fn say_goodbye(&mut self, at: u32, reason: CloseReason) {
-        self.table.unwait(at);
-        let mark = self.clock.mark();
-        let buffer = &mut self.buffer;
-        let lent = Lent { buffer, budget: CONNECTION_BUDGET, room: usize::MAX, mark };
-        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
-        let from = connection.place();
-        let flow = connection.finish(reason, &mut work);
-        self.table.follow(at, from);
-        match flow {
-            Flow::Wait | Flow::Pause => {}
-            Flow::Again => self.table.make_ready(at),
-            Flow::Close(reason) => self.close(at, reason),
+    /// Ends a connection at once: what is not pending goes out by the kernel, with our FIN.
+    fn abandon(&mut self, at: u32) {
+        self.drive(at, NO_HINT, true);
+        if self.table.get(at).is_some_and(|it| it.is_dry() || it.lingers_for().is_some()) {
+            self.close(at, CloseReason::ForcedClean, Proof::None);
+        } else {
+            self.close(at, CloseReason::ForcedLossy, Proof::Reset);
         }
     }
 
-    /// One last write, one bounded discard, and the end.
-    fn force_one(&mut self, at: u32) {
-        self.table.unwait(at);
-        let mark = self.clock.mark();
-        let lent = Lent { buffer: &mut self.buffer, budget: 0, room: usize::MAX, mark };
-        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
-        let from = connection.place();
-        let reason = connection.force(&mut work);
-        self.table.follow(at, from);
-        self.close(at, reason);
+    fn is_unvisited(&self, at: u32) -> bool {
+        let place = self.table.get(at).map(Connection::place);
+        place == Some(self.table.lists().unvisited())
     }
 
-    fn close(&mut self, at: u32, reason: CloseReason) {
-        self.table.close(at, reason, self.stop.phase() >= Phase::Draining);
+    fn close(&mut self, at: u32, reason: CloseReason, proof: Proof) {
+        self.table.close(at, reason, proof, self.stop.phase() > Phase::Running);
     }
 
     /// Tells the log and the observer of a phase that was entered, and begins the drain.
-    fn tell_phase(&mut self, now: Instant) {
+    fn announce_phase(&mut self, now: Instant) {
         let phase = self.stop.phase();
-        if phase == self.told {
+        if phase == self.announced {
             return;
         }
-        if self.told == Phase::Running {
+        if self.announced == Phase::Running {
+            self.requested = self.clock.tick();
             let counts = &mut self.table.report.connections;
             counts.open_at_stop = counts.accepted.saturating_sub(counts.closed());
             self.table.report.cause = self.stop.cause().cloned();
         }
         if phase == Phase::Draining {
+            self.visits.reserve(self.table.slots());
             self.table.unvisit_all();
         }
-        self.told = phase;
+        if phase == Phase::Finished {
+            self.visits.clear();
+        }
+        self.announced = phase;
         self.table.report.phase = phase;
         self.table.report.phases = self.stop.times();
         self.table.report.stop = self.stop.elapsed(now);
@@ -355,17 +382,15 @@ impl<S: Stream> Engine<S> {
 }
 
 impl<S: Stream> Drop for Engine<S> {
-    /// What force does, without waiting.
+    /// Ends every connection without waiting.
     fn drop(&mut self) {
         if std::thread::panicking() {
             // It may be the observer that panicked; once more would end the process.
             self.table.observer = None;
         }
-        loop {
-            self.force_slice();
-            if self.table.reap() == 0 {
-                return;
-            }
+        for at in 0..u32::try_from(self.table.slots()).unwrap_or(u32::MAX) {
+            self.abandon(at);
         }
+        self.table.reap();
     }
 }

@@ -1,9 +1,41 @@
-//! What a host can watch of a server's life.
+//! The host's view of a server's life, connection by connection.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use super::phase::Phase;
 use super::report::{ByteCounts, CloseReason};
+
+/// Identifies a connection of one server, for the server's whole life: no two connections have the
+/// same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnectionId {
+    number: u64,
+    slot: u32,
+}
+
+impl ConnectionId {
+    pub(crate) fn new(number: u64, slot: u32) -> Self {
+        Self { number, slot }
+    }
+
+    /// Returns the number of the connection in the order of acceptance, from 1.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    /// The number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
+}
 
 /// Follows a server's life from inside its turns: see
 /// [`Server::observe`](crate::Server::observe).
@@ -34,18 +66,26 @@ use super::report::{ByteCounts, CloseReason};
 /// # }
 /// ```
 ///
-/// The methods run on the server's thread, in the midst of a call of the host's: none may block.
-/// They get data, not the server; a [`ShutdownHandle`](crate::ShutdownHandle) may be used in
-/// them, and a request made there is seen by the next turn. A panic goes through to the host's
-/// call, after which the server is only good for dropping. A drop of the server with live
-/// connections tells of each of them, unless it comes of a panic.
+/// The methods run on the server's thread, within a call of the host's: none may block. They get
+/// data, not the server; a [`ShutdownHandle`](crate::ShutdownHandle) may be used in them, and the
+/// next turn sees a request made there. A panic propagates to the host's call, after which the
+/// server may only be dropped. Dropping a server with open connections calls
+/// [`on_close`](Self::on_close) for each of them, unless a panic is the reason.
 ///
-/// Without an observer nothing is paid; with one, a call for each connection's begin and end and
+/// Without an observer there is no cost; with one, a call for each connection's begin and end and
 /// for each phase, none for bytes.
 pub trait Observer {
-    /// Connection number `connection` (from 1, in the order of acceptance, never used again) is
-    /// open. `peer` is `None` for a Unix socket.
-    fn on_open(&mut self, connection: u64, peer: Option<SocketAddr>) {
+    /// Returns whether to serve a client that was just accepted, as an allow-list does. A client
+    /// that is refused is closed at once, counts as
+    /// [`refused`](crate::Stats::refused), and no other method is called for it. `peer` is `None`
+    /// for a Unix socket. Default: true.
+    fn accepts(&mut self, peer: Option<SocketAddr>) -> bool {
+        let _ = peer;
+        true
+    }
+
+    /// A connection was opened. `peer` is `None` for a Unix socket.
+    fn on_open(&mut self, connection: ConnectionId, peer: Option<SocketAddr>) {
         let _ = (connection, peer);
     }
 
@@ -55,7 +95,7 @@ pub trait Observer {
         let _ = closed;
     }
 
-    /// The server entered a phase: forward only, each at most once, skipped ones not at all.
+    /// The server entered a phase: forward only, each at most once, a skipped one not at all.
     fn on_phase(&mut self, phase: Phase) {
         let _ = phase;
     }
@@ -65,8 +105,8 @@ pub trait Observer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Closed {
-    /// Its number, as given to [`Observer::on_open`].
-    pub connection: u64,
+    /// Which connection, as given to [`Observer::on_open`].
+    pub connection: ConnectionId,
     /// Why it ended.
     pub reason: CloseReason,
     /// Its bytes: `read = written + late + unsent + peer_aborted`.

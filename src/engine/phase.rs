@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::deadline::{after, earlier, is_due};
+use super::deadline::{after, is_due};
 
 /// Where a server is in its life. Phases only move forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -88,8 +88,6 @@ pub struct PhaseTimes {
 pub(crate) struct StopLimits {
     pub(crate) budget: Option<Duration>,
     pub(crate) lame_duck: Duration,
-    /// From here on after the drain began, talking no longer keeps a connection.
-    pub(crate) patience: Option<Duration>,
 }
 
 /// The stop as a machine over time: asked, it moves; it never moves back.
@@ -104,8 +102,6 @@ pub(crate) struct Stop {
     deadline: Option<Instant>,
     /// The end of the lame-duck phase.
     lame_duck_deadline: Option<Instant>,
-    /// When talking stops counting.
-    patience_deadline: Option<Instant>,
     times: PhaseTimes,
 }
 
@@ -119,7 +115,6 @@ impl Stop {
             entered: None,
             deadline: None,
             lame_duck_deadline: None,
-            patience_deadline: None,
             times: PhaseTimes::default(),
         }
     }
@@ -139,11 +134,6 @@ impl Stop {
     /// Time since the first request.
     pub(crate) fn elapsed(&self, now: Instant) -> Option<Duration> {
         self.requested.map(|requested| now.saturating_duration_since(requested))
-    }
-
-    /// Whether talking no longer keeps a connection.
-    pub(crate) fn is_impatient(&self, now: Instant) -> bool {
-        self.phase == Phase::Draining && is_due(self.patience_deadline, now)
     }
 
     /// Starts the stop. Only the first request counts.
@@ -192,14 +182,11 @@ impl Stop {
         }
     }
 
-    /// When [`advance`](Self::advance) or [`is_impatient`](Self::is_impatient) will change.
-    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    /// When [`advance`](Self::advance) will change something.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::LameDuck => self.lame_duck_deadline,
-            Phase::Draining => {
-                let patience = self.patience_deadline.filter(|deadline| *deadline > now);
-                earlier(self.deadline, patience)
-            }
+            Phase::Draining => self.deadline,
             Phase::Running | Phase::Forcing | Phase::Finished => None,
         }
     }
@@ -213,9 +200,6 @@ impl Stop {
             Phase::Forcing => self.times.forcing = spent,
             Phase::Running | Phase::Finished => {}
         }
-        if next == Phase::Draining {
-            self.patience_deadline = after(now, self.limits.patience);
-        }
         self.phase = next;
         self.entered = Some(now);
     }
@@ -225,11 +209,8 @@ impl Stop {
 mod tests {
     use super::*;
 
-    const LIMITS: StopLimits = StopLimits {
-        budget: Some(Duration::from_secs(8)),
-        lame_duck: Duration::from_secs(2),
-        patience: Some(Duration::from_secs(1)),
-    };
+    const LIMITS: StopLimits =
+        StopLimits { budget: Some(Duration::from_secs(8)), lame_duck: Duration::from_secs(2) };
 
     #[test]
     fn deadlines_hold_before_at_and_after() {
@@ -241,10 +222,7 @@ mod tests {
         assert!(!stop.advance(start + LIMITS.lame_duck - nano));
         assert!(stop.advance(start + LIMITS.lame_duck));
         assert_eq!(stop.phase(), Phase::Draining);
-        let patient = start + Duration::from_secs(3);
-        assert!(!stop.is_impatient(patient - nano));
-        assert!(stop.is_impatient(patient));
-        assert_eq!(stop.next_deadline(patient), Some(start + Duration::from_secs(8)));
+        assert_eq!(stop.next_deadline(), Some(start + Duration::from_secs(8)));
         assert!(!stop.advance(start + Duration::from_secs(8) - nano));
         assert!(stop.advance(start + Duration::from_secs(8) + nano));
         assert_eq!(stop.phase(), Phase::Forcing);
@@ -320,10 +298,9 @@ mod tests {
     #[test]
     fn a_budget_without_end_never_forces() {
         let start = Instant::now();
-        let mut stop =
-            Stop::new(StopLimits { budget: None, lame_duck: Duration::ZERO, patience: None });
+        let mut stop = Stop::new(StopLimits { budget: None, lame_duck: Duration::ZERO });
         stop.request(Cause::Requested, start);
         assert!(!stop.advance(start + Duration::from_secs(1 << 30)));
-        assert_eq!(stop.next_deadline(start), None);
+        assert_eq!(stop.next_deadline(), None);
     }
 }

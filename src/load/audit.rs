@@ -1,8 +1,6 @@
 //! What a stop of the server did to its clients.
 
-use std::time::Duration;
-
-use super::connection::Connection;
+use std::time::{Duration, SystemTime};
 
 /// The audit of a stop, from the clients' side. Times count from the request to stop.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +30,11 @@ pub struct Audit {
     pub last_close: Option<Duration>,
     /// The server process was seen to be gone.
     pub exit: Option<Duration>,
+    /// When the mark was taken that divides what was handed over before the request from what
+    /// came after it, by the clock of this machine.
+    pub marked_at: Option<SystemTime>,
+    /// When the server was told to stop.
+    pub signalled_at: Option<SystemTime>,
     /// Why the server could not be told to stop.
     pub stop_error: Option<String>,
 }
@@ -78,7 +81,7 @@ pub(super) enum Ending {
 
 /// One worker's part of the audit; times in nanoseconds since the start of the run.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Verdicts {
+pub(super) struct AuditCounts {
     pub(super) connections: u64,
     clean: u64,
     lost: u64,
@@ -90,11 +93,10 @@ pub(super) struct Verdicts {
     last_close: u64,
 }
 
-impl Verdicts {
-    /// Judges a marked connection at its end; returns the bytes of it that never came back.
-    pub(super) fn judge(&mut self, connection: &Connection, ending: Ending, now: u64) -> u64 {
-        let lost = connection.lost_before_mark();
-        let late = connection.late_after_mark();
+impl AuditCounts {
+    /// Judges a marked connection at its end, of whose bytes `lost` were handed over before the
+    /// mark and `late` after it and never came back. Returns the sum of both.
+    pub(super) fn judge(&mut self, ending: Ending, lost: u64, late: u64, now: u64) -> u64 {
         let class = match ending {
             Ending::EndOfStream if lost == 0 => &mut self.clean,
             Ending::EndOfStream => &mut self.lost,

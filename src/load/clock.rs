@@ -1,6 +1,6 @@
 //! Time as nanoseconds since the start of the run, so that a point in time takes 8 bytes.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// The start of the run; `Copy`, shared by all threads.
 #[derive(Clone, Copy, Debug)]
@@ -12,6 +12,14 @@ pub(super) const NEVER: u64 = u64::MAX;
 impl Clock {
     pub(super) fn start() -> Self {
         Self(Instant::now())
+    }
+
+    /// Returns what [`now`](Self::now) is at this time of day; 0 if that was before the start.
+    pub(super) fn at(self, time: SystemTime) -> u64 {
+        match time.duration_since(SystemTime::now()) {
+            Ok(ahead) => self.now().saturating_add(nanos(ahead)),
+            Err(behind) => self.now().saturating_sub(nanos(behind.duration())),
+        }
     }
 
     /// Nanoseconds since the start; one clock call.

@@ -1,14 +1,12 @@
-//! One seat of the load: a connection and what is in flight on it.
+//! One slot of the load: a connection and what is in flight on it.
 
 use std::collections::VecDeque;
 
-use super::{
-    payload::{Block, Fault, NEEDLE_MIN},
-    stream::Stream,
-    tally::Tally,
-};
+use super::counts::WorkerCounts;
+use super::payload::{Fault, NEEDLE_MIN, PayloadBlock};
+use super::stream::Stream;
 
-/// Where a seat is in its life.
+/// Where a slot is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Has no stream and waits for its connect.
@@ -27,7 +25,7 @@ pub(super) enum State {
 
 /// A message in flight; times in nanoseconds since the start of the run.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Flight {
+pub(super) struct InFlight {
     /// The stream position of its end.
     pub(super) end: u64,
     /// When it was to be sent: its scheduled time, in a closed loop the time of sending.
@@ -37,37 +35,37 @@ pub(super) struct Flight {
 
 /// The messages in flight, oldest first; one alone takes no heap memory.
 #[derive(Debug, Default)]
-pub(super) struct Flights {
-    first: Option<Flight>,
-    rest: VecDeque<Flight>,
+pub(super) struct InFlightQueue {
+    first: Option<InFlight>,
+    rest: VecDeque<InFlight>,
 }
 
-impl Flights {
+impl InFlightQueue {
     pub(super) fn len(&self) -> usize {
         usize::from(self.first.is_some()).saturating_add(self.rest.len())
     }
 
-    pub(super) fn oldest(&self) -> Option<&Flight> {
+    pub(super) fn oldest(&self) -> Option<&InFlight> {
         self.first.as_ref()
     }
 
-    pub(super) fn push(&mut self, flight: Flight) {
+    pub(super) fn push(&mut self, message: InFlight) {
         if self.first.is_none() {
-            self.first = Some(flight);
+            self.first = Some(message);
         } else {
-            self.rest.push_back(flight);
+            self.rest.push_back(message);
         }
     }
 
     /// Takes the oldest message if it ends at `position` or before.
-    pub(super) fn take(&mut self, position: u64) -> Option<Flight> {
-        let first = self.first.filter(|flight| flight.end <= position)?;
+    pub(super) fn take(&mut self, position: u64) -> Option<InFlight> {
+        let first = self.first.filter(|message| message.end <= position)?;
         self.first = self.rest.pop_front();
         Some(first)
     }
 }
 
-/// A seat: one of the connections asked for. It outlives its stream where churn opens it anew.
+/// A slot: one of the connections asked for. It outlives its stream where churn opens it anew.
 ///
 /// Positions count the bytes of the stream, and `position <= sent <= wanted`.
 #[derive(Debug)]
@@ -82,6 +80,9 @@ pub(super) struct Connection {
     pub(super) base: u32,
     /// The index of its target.
     pub(super) target: u32,
+    /// The number of the target's address that is tried first, and how many have failed since.
+    pub(super) first_address: u32,
+    pub(super) failed_addresses: u16,
     /// When its state began, in nanoseconds.
     pub(super) since: u64,
     /// The end of the messages begun.
@@ -97,12 +98,12 @@ pub(super) struct Connection {
     /// Bytes since then that came back wrong or were left out.
     pub(super) skipped: u64,
     /// How far off in the block the last bytes of another connection were; 0 without any.
-    pub(super) drift: u64,
-    /// Messages that the schedule has given to this seat.
+    pub(super) offset: u64,
+    /// Messages that the schedule has given to this slot.
     pub(super) due: u64,
     /// How many of these were begun.
     pub(super) taken: u64,
-    pub(super) flights: Flights,
+    pub(super) in_flight: InFlightQueue,
 }
 
 impl Connection {
@@ -114,6 +115,8 @@ impl Connection {
             tries: 0,
             base: 0,
             target,
+            first_address: 0,
+            failed_addresses: 0,
             since: 0,
             wanted: 0,
             sent: 0,
@@ -121,10 +124,10 @@ impl Connection {
             completed: 0,
             mark: None,
             skipped: 0,
-            drift: 0,
+            offset: 0,
             due: 0,
             taken: 0,
-            flights: Flights::default(),
+            in_flight: InFlightQueue::default(),
         }
     }
 
@@ -135,8 +138,8 @@ impl Connection {
         self.base = base;
         self.since = now;
         (self.wanted, self.sent, self.position, self.completed) = (0, 0, 0, 0);
-        (self.mark, self.skipped, self.drift) = (None, 0, 0);
-        self.flights = Flights::default();
+        (self.mark, self.skipped, self.offset) = (None, 0, 0);
+        self.in_flight = InFlightQueue::default();
     }
 
     pub(super) fn is_connected(&self) -> bool {
@@ -144,20 +147,26 @@ impl Connection {
     }
 
     /// The bytes that may be written now, at most `limit`.
-    pub(super) fn unsent<'b>(&self, block: &'b Block, limit: usize) -> &'b [u8] {
+    pub(super) fn unsent<'b>(&self, block: &'b PayloadBlock, limit: usize) -> &'b [u8] {
         let len = self.wanted.saturating_sub(self.sent);
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(limit);
         block.slice(u64::from(self.base).wrapping_add(self.sent), len)
     }
 
     /// Accounts for bytes that came back.
-    pub(super) fn receive(&mut self, data: &[u8], block: &Block, verify: bool, tally: &mut Tally) {
+    pub(super) fn receive(
+        &mut self,
+        data: &[u8],
+        block: &PayloadBlock,
+        verify: bool,
+        counts: &mut WorkerCounts,
+    ) {
         let mut rest = data;
         while !rest.is_empty() {
             let owed = self.sent.saturating_sub(self.position);
             let len = rest.len().min(usize::try_from(owed).unwrap_or(usize::MAX));
             if len == 0 {
-                tally.extra = add(tally.extra, rest.len());
+                counts.extra = add(counts.extra, rest.len());
                 return;
             }
             let at = u64::from(self.base).wrapping_add(self.position);
@@ -165,27 +174,32 @@ impl Connection {
             let (head, tail) = rest.split_at_checked(len).unwrap_or((rest, &[]));
             if head == expected || !verify {
                 self.position = add(self.position, len);
-                tally.verified = add(tally.verified, len);
+                counts.verified = add(counts.verified, len);
                 rest = tail;
                 continue;
             }
             let same = head.iter().zip(expected).take_while(|(a, b)| a == b).count();
             self.position = add(self.position, same);
-            tally.verified = add(tally.verified, same);
+            counts.verified = add(counts.verified, same);
             rest = rest.get(same..).unwrap_or_default();
-            let used = self.resynchronize(rest, block, tally);
+            let used = self.resynchronize(rest, block, counts);
             rest = rest.get(used..).unwrap_or_default();
         }
     }
 
     /// Accounts for a mismatch at the front of `got`; returns how many bytes of it are done with.
-    fn resynchronize(&mut self, got: &[u8], block: &Block, tally: &mut Tally) -> usize {
+    fn resynchronize(
+        &mut self,
+        got: &[u8],
+        block: &PayloadBlock,
+        counts: &mut WorkerCounts,
+    ) -> usize {
         let at = u64::from(self.base).wrapping_add(self.position);
         let owed = self.sent.saturating_sub(self.position);
-        let again = block.agreement(at.wrapping_add(self.drift), got, owed);
-        let fault = if self.drift > 0 && again >= NEEDLE_MIN {
-            Fault::Foreign { len: again, drift: self.drift }
-        } else if tally.may_diagnose() {
+        let again = block.agreement(at.wrapping_add(self.offset), got, owed);
+        let fault = if self.offset > 0 && again >= NEEDLE_MIN {
+            Fault::Foreign { len: again, offset: self.offset }
+        } else if counts.may_diagnose() {
             block.diagnose(at, got, owed, self.position)
         } else {
             block.compare(at, got, owed)
@@ -193,19 +207,19 @@ impl Connection {
         // Bytes of `got` used up, how many of them are right and wrong, bytes of ours passed.
         let (used, right, wrong, passed) = match fault {
             Fault::Wrong { len, wrong } => (len, len.saturating_sub(wrong), wrong, add(0, len)),
-            Fault::Foreign { len, drift } => {
-                self.drift = drift;
-                tally.foreign = add(tally.foreign, len);
+            Fault::Foreign { len, offset } => {
+                self.offset = offset;
+                counts.foreign = add(counts.foreign, len);
                 (len, 0, len, add(0, len))
             }
             Fault::Missing { len } => (0, 0, 0, len),
             Fault::Repeated { len } => {
-                tally.extra = add(tally.extra, len);
+                counts.extra = add(counts.extra, len);
                 (len, 0, 0, 0)
             }
         };
-        tally.wrong = add(tally.wrong, wrong);
-        tally.verified = add(tally.verified, right);
+        counts.wrong = add(counts.wrong, wrong);
+        counts.verified = add(counts.verified, right);
         self.skipped = self.skipped.saturating_add(passed.saturating_sub(add(0, right)));
         self.position = self.position.saturating_add(passed);
         used
@@ -237,24 +251,24 @@ mod tests {
 
     /// Feeds `data` in pieces of `step` bytes; returns verified, wrong, extra, foreign, position.
     fn feed(data: &[u8], step: usize) -> (u64, u64, u64, u64, u64) {
-        let block = Block::new(3);
-        let mut tally = Tally::new(false);
+        let block = PayloadBlock::new(3);
+        let mut counts = WorkerCounts::new(false);
         let mut connection = Connection::new(true, 0);
         connection.base = 500;
         (connection.wanted, connection.sent) = (SENT, SENT);
         for piece in data.chunks(step) {
-            connection.receive(piece, &block, true, &mut tally);
+            connection.receive(piece, &block, true, &mut counts);
         }
-        let Tally { verified, wrong, extra, foreign, .. } = tally;
+        let WorkerCounts { verified, wrong, extra, foreign, .. } = counts;
         (verified, wrong, extra, foreign, connection.position)
     }
 
     fn stream(from: u64, to: u64) -> Vec<u8> {
-        Block::new(3).slice(500 + from, usize::try_from(to - from).unwrap()).to_vec()
+        PayloadBlock::new(3).slice(500 + from, usize::try_from(to - from).unwrap()).to_vec()
     }
 
     #[test]
-    fn a_seat_is_small() {
+    fn a_slot_is_small() {
         assert!(size_of::<Connection>() <= 200, "{}", size_of::<Connection>());
     }
 

@@ -1,17 +1,11 @@
-//! What the coordinator and its workers tell each other.
+//! What the coordinator and its workers exchange.
 
-use std::{
-    sync::atomic::{
-        AtomicU8, AtomicU64,
-        Ordering::{Relaxed, SeqCst},
-    },
-    time::Duration,
-};
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::time::Duration;
 
-use super::{
-    clock::Clock,
-    tally::{Slice, Tally},
-};
+use super::clock::{Clock, NEVER};
+use super::counts::{Slice, WorkerCounts};
 
 /// The phases of a run, in the order of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,11 +61,21 @@ pub(super) struct Control {
     phase: AtomicU8,
     /// When the current phase began.
     since: AtomicU64,
+    /// When the measured time is to end.
+    planned_end: AtomicU64,
+    /// The position in the ramp: step n is climbed at 2n, its plateau is 2n + 1.
+    ramp: AtomicU64,
 }
 
 impl Control {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, phase: AtomicU8::new(0), since: AtomicU64::new(0) }
+        Self {
+            clock,
+            phase: AtomicU8::new(0),
+            since: AtomicU64::new(0),
+            planned_end: AtomicU64::new(NEVER),
+            ramp: AtomicU64::new(0),
+        }
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -80,6 +84,23 @@ impl Control {
 
     pub(super) fn since(&self) -> u64 {
         self.since.load(SeqCst)
+    }
+
+    pub(super) fn planned_end(&self) -> u64 {
+        self.planned_end.load(SeqCst)
+    }
+
+    /// Says when the measured time is to end, before it begins.
+    pub(super) fn plan_end(&self, end: u64) {
+        self.planned_end.store(end, SeqCst);
+    }
+
+    pub(super) fn ramp(&self) -> u64 {
+        self.ramp.load(SeqCst)
+    }
+
+    pub(super) fn set_ramp(&self, ramp: u64) {
+        self.ramp.store(ramp, SeqCst);
     }
 
     pub(super) fn enter(&self, phase: Phase, now: u64) {
@@ -102,22 +123,22 @@ pub(super) struct Gauges {
 }
 
 impl Gauges {
-    pub(super) fn publish(&self, tally: &Tally, open: u64) {
+    pub(super) fn publish(&self, counts: &WorkerCounts, open: u64) {
         self.open.store(open, Relaxed);
-        self.established.store(tally.established, Relaxed);
-        self.failed.store(tally.failed, Relaxed);
-        self.retried.store(tally.retried, Relaxed);
-        self.messages.store(tally.messages, Relaxed);
-        self.sent.store(tally.sent, Relaxed);
-        self.verified.store(tally.verified, Relaxed);
-        self.lost.store(tally.lost, Relaxed);
+        self.established.store(counts.established, Relaxed);
+        self.failed.store(counts.failed, Relaxed);
+        self.retried.store(counts.retried, Relaxed);
+        self.messages.store(counts.messages, Relaxed);
+        self.sent.store(counts.sent, Relaxed);
+        self.verified.store(counts.verified, Relaxed);
+        self.lost.store(counts.lost, Relaxed);
     }
 }
 
-/// What a worker reports; each of the plain ones at most once a phase.
-#[derive(Debug)]
-pub(super) enum Note {
-    /// Every seat is connected or given up.
+/// A state that a worker reaches and that the coordinator waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Milestone {
+    /// Every slot is connected or given up.
     Connected,
     /// The message budget is used up and everything is back.
     Spent,
@@ -125,10 +146,52 @@ pub(super) enum Note {
     Settled,
     /// No connection is open any more.
     Empty,
+    /// All connections that were to be opened anew are.
+    Reconnected,
+}
+
+/// A set of milestones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Milestones(u8);
+
+impl Milestones {
+    /// Adds a milestone; returns whether it is new.
+    pub(super) fn insert(&mut self, milestone: Milestone) -> bool {
+        let is_new = !self.contains(milestone);
+        self.0 |= Self::bit(milestone);
+        is_new
+    }
+
+    pub(super) fn remove(&mut self, milestone: Milestone) {
+        self.0 &= !Self::bit(milestone);
+    }
+
+    pub(super) fn contains(self, milestone: Milestone) -> bool {
+        self.0 & Self::bit(milestone) != 0
+    }
+
+    fn bit(milestone: Milestone) -> u8 {
+        match milestone {
+            Milestone::Connected => 1,
+            Milestone::Spent => 2,
+            Milestone::Settled => 4,
+            Milestone::Empty => 8,
+            Milestone::Reconnected => 16,
+        }
+    }
+}
+
+/// What a worker sends to the coordinator.
+#[derive(Debug)]
+pub(super) enum WorkerMessage {
+    /// It has reached a milestone; sent at most once a phase.
+    Reached(Milestone),
     /// A step of the time series.
     Step(Box<Step>),
+    /// What came back on the plateau of this step of the ramp.
+    Plateau(usize, Box<Slice>),
     /// The worker is at its end.
-    Done(Box<Tally>),
+    Done(Box<WorkerCounts>),
 }
 
 /// A worker's part of an interval.
@@ -140,6 +203,8 @@ pub(super) struct Step {
     pub(super) open: u64,
     pub(super) opened: u64,
     pub(super) lost: u64,
+    /// The worker stood still in it.
+    pub(super) is_paused: bool,
 }
 
 /// How a run stands, for display.

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-/// The longest latency told apart, an hour; longer ones count as an hour.
+/// The longest latency that is recorded as it is, an hour; longer ones count as an hour.
 const LATENCY_MAX: u64 = 3_600_000_000_000;
 
 /// A distribution of nanoseconds, exact to three digits.

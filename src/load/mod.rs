@@ -12,7 +12,7 @@
 //! let results = load::run(plan, &mut ())?;
 //! assert!(results.load.is_exact());
 //! assert!(results.load.messages_per_second() > 1000.0);
-//! # Ok::<(), load::Error>(())
+//! # Ok::<(), netgrace::Error>(())
 //! ```
 //!
 //! One coordinator, the calling thread, leads `plan.threads` workers through the [`Phase`]s; each
@@ -28,12 +28,14 @@ mod audit;
 mod clock;
 mod connection;
 mod control;
-mod error;
+mod counts;
 mod latency;
 mod observer;
 mod payload;
+#[cfg(feature = "_internals")]
 pub(crate) mod pieces;
 mod plan;
+mod pool;
 mod probe;
 mod random;
 mod results;
@@ -41,19 +43,18 @@ mod run;
 mod series;
 mod source;
 mod stream;
-mod tally;
 mod target;
 mod worker;
 
-pub use self::{
-    audit::{Audit, QueueCounts},
-    control::{Phase, Progress},
-    error::{Error, ErrorKind},
-    latency::Latency,
-    observer::{Flow, Observer},
-    plan::{Close, Plan},
-    results::{ConnectResults, ErrorCounts, Interval, LoadResults, Results},
-    run::run,
-    source::Source,
-    target::Target,
+pub use self::audit::{Audit, QueueCounts};
+pub use self::control::{Phase, Progress};
+pub use self::latency::Latency;
+pub use self::observer::{Flow, Observer};
+pub use self::plan::{Close, Part, Plan};
+pub use self::results::{
+    ConnectResults, ErrorCounts, Interval, LoadResults, NO_LOCAL_PORT, NO_SOURCE_PORT, Pauses,
+    Results, StepResults,
 };
+pub use self::run::run;
+pub use self::source::Source;
+pub use self::target::Target;

@@ -2,10 +2,8 @@
 
 use std::io;
 
-use super::{
-    Interval,
-    control::{Phase, Progress},
-};
+use super::control::{Phase, Progress};
+use super::results::Interval;
 
 /// Whether a run goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +47,7 @@ pub trait Observer {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Whether the server process is gone; `None` where nobody can tell.
+    /// Whether the server process is gone; `None` where that is not known.
     fn is_server_gone(&mut self) -> Option<bool> {
         None
     }

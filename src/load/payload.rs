@@ -17,7 +17,7 @@ const PERIOD_U64: u64 = 262_139;
 /// omission in the other.
 const STRIDE: u64 = 162_011;
 
-/// The longest slice that [`Block::slice`] gives.
+/// The longest slice that [`PayloadBlock::slice`] gives.
 pub(super) const SLICE_MAX: usize = 256 * 1024;
 
 /// How many bytes must agree before a place in the block is taken for the origin of a mismatch.
@@ -29,7 +29,7 @@ const PAST: u64 = 128 * 1024;
 
 /// The shared random block.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(super) struct PayloadBlock {
     /// One period and its beginning again, so that every slice is in one piece.
     bytes: Box<[u8]>,
 }
@@ -40,15 +40,15 @@ pub(super) enum Fault {
     /// `len` bytes stand where ours were expected, `wrong` of them differ.
     Wrong { len: usize, wrong: usize },
     /// As `Wrong`, and they belong to another connection (or to a far place of this one), which is
-    /// `drift` further on in the block.
-    Foreign { len: usize, drift: u64 },
+    /// `offset` further on in the block.
+    Foreign { len: usize, offset: u64 },
     /// That many bytes of ours were left out.
     Missing { len: u64 },
     /// That many bytes were repeated.
     Repeated { len: usize },
 }
 
-impl Block {
+impl PayloadBlock {
     pub(super) fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut bytes = Vec::with_capacity(PERIOD.saturating_add(SLICE_MAX).saturating_add(8));
@@ -102,9 +102,9 @@ impl Block {
             return in_place;
         };
         let found = u64::try_from(found).unwrap_or(0);
-        let drift = found.saturating_add(PERIOD_U64).wrapping_sub(at % PERIOD_U64) % PERIOD_U64;
-        let len = self.agreement(at.wrapping_add(drift), got, owed);
-        Fault::Foreign { len: len.max(1), drift }
+        let offset = found.saturating_add(PERIOD_U64).wrapping_sub(at % PERIOD_U64) % PERIOD_U64;
+        let len = self.agreement(at.wrapping_add(offset), got, owed);
+        Fault::Foreign { len: len.max(1), offset }
     }
 
     /// How many bytes of `got`, of those that are `owed`, are as the stream at `at`.
@@ -148,17 +148,17 @@ mod tests {
     const OWED: u64 = 4096;
 
     fn check(got: &[u8], expected: &Fault) {
-        let block = Block::new(7);
+        let block = PayloadBlock::new(7);
         assert_eq!(&block.diagnose(1000, got, OWED, 500), expected);
     }
 
     fn stream(at: u64, len: usize) -> Vec<u8> {
-        Block::new(7).slice(at, len).to_vec()
+        PayloadBlock::new(7).slice(at, len).to_vec()
     }
 
     #[test]
     fn the_block_repeats_after_a_period() {
-        let block = Block::new(1);
+        let block = PayloadBlock::new(1);
         assert_eq!(block.slice(5, SLICE_MAX), block.slice(5 + PERIOD_U64, SLICE_MAX));
         assert_eq!(block.slice(PERIOD_U64 - 1, SLICE_MAX).len(), SLICE_MAX);
         assert_eq!(block.slice(PERIOD_U64 - 1, 9).get(1..), Some(block.slice(0, 8)));
@@ -167,7 +167,7 @@ mod tests {
     #[test]
     fn the_first_connections_start_far_from_each_other() {
         for seed in 0..100 {
-            let mut bases: Vec<_> = (0..8).map(|number| Block::base(seed, number)).collect();
+            let mut bases: Vec<_> = (0..8).map(|number| PayloadBlock::base(seed, number)).collect();
             bases.sort_unstable();
             let wrapped = bases[0] + u32::try_from(PERIOD).unwrap();
             bases.push(wrapped);
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn bytes_of_another_place_are_foreign() {
-        check(&stream(100_000, 200), &Fault::Foreign { len: 200, drift: 99_000 });
+        check(&stream(100_000, 200), &Fault::Foreign { len: 200, offset: 99_000 });
     }
 
     #[test]

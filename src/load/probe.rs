@@ -1,21 +1,17 @@
 //! New clients at the moment of a stop and after it: served, reset or refused.
 
-use std::{
-    io::{self, Read, Write},
-    sync::Arc,
-    time::Duration,
-};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use mio::{Events, Poll, Token};
 use slab::Slab;
 
-use super::{
-    Target,
-    audit::QueueCounts,
-    clock::Clock,
-    payload::Block,
-    stream::{Dial, Stream},
-};
+use super::audit::QueueCounts;
+use super::clock::Clock;
+use super::payload::PayloadBlock;
+use super::stream::{Dial, Stream};
+use super::target::Target;
 
 /// Bytes that a probe sends and wants back.
 const MESSAGE: usize = 64;
@@ -51,7 +47,9 @@ pub(super) struct Probes {
     events: Events,
     probes: Slab<Probe>,
     target: Target,
-    block: Arc<Block>,
+    /// The number of the target's address that the load has connected to.
+    address: usize,
+    block: Arc<PayloadBlock>,
     clock: Clock,
     number: u64,
     next_at: u64,
@@ -62,19 +60,26 @@ pub(super) struct Probes {
 
 enum Outcome {
     Pending,
-    Refused,
+    /// It was not connected.
+    Failed(io::Error),
     Reset,
     Lost,
     Served,
 }
 
 impl Probes {
-    pub(super) fn new(target: Target, block: Arc<Block>, clock: Clock) -> io::Result<Self> {
+    pub(super) fn new(
+        target: Target,
+        address: usize,
+        block: Arc<PayloadBlock>,
+        clock: Clock,
+    ) -> io::Result<Self> {
         Ok(Self {
             poll: Poll::new()?,
             events: Events::with_capacity(256),
             probes: Slab::new(),
             target,
+            address,
             block,
             clock,
             number: 0,
@@ -87,9 +92,15 @@ impl Probes {
     /// Connects one more client.
     pub(super) fn connect(&mut self) {
         self.number = self.number.saturating_add(1);
-        let Ok(mut stream) = Stream::dial(&self.target, None) else {
-            self.refused();
+        let Some(address) = self.target.address(self.address) else {
             return;
+        };
+        let mut stream = match Stream::dial(address, None) {
+            Ok(stream) => stream,
+            Err(error) => {
+                self.count_failure(&error);
+                return;
+            }
         };
         let entry = self.probes.vacant_entry();
         if let Err(error) = stream.register(self.poll.registry(), Token(entry.key())) {
@@ -97,7 +108,7 @@ impl Probes {
             return;
         }
         // Far from where the connections of the load start.
-        let at = u64::from(Block::base(0x0050_524F_4245, self.number));
+        let at = u64::from(PayloadBlock::base(0x0050_524F_4245, self.number));
         entry.insert(Probe { stream, state: State::Connecting, at });
     }
 
@@ -126,7 +137,7 @@ impl Probes {
             };
             let before = probe.state;
             let outcome = probe.advance(&self.block, &mut self.counts.echoed_bytes);
-            if before == State::Connecting && !matches!(outcome, Outcome::Refused) {
+            if before == State::Connecting && !matches!(outcome, Outcome::Failed(_)) {
                 let connected = probe.state != State::Connecting;
                 let reset = matches!(outcome, Outcome::Reset);
                 let more = u64::from(connected || reset);
@@ -134,8 +145,8 @@ impl Probes {
             }
             let count = match outcome {
                 Outcome::Pending => continue,
-                Outcome::Refused => {
-                    self.refused();
+                Outcome::Failed(error) => {
+                    self.count_failure(&error);
                     self.probes.try_remove(key);
                     continue;
                 }
@@ -163,7 +174,14 @@ impl Probes {
         (self.counts, self.refused_at)
     }
 
-    fn refused(&mut self) {
+    /// Counts a connect that failed, if the listener is the reason: nobody is refused by a local
+    /// port that cannot be had or by a network that does not answer.
+    fn count_failure(&mut self, error: &io::Error) {
+        // A Unix socket is refused by the absence of its file, too.
+        if !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) {
+            log::debug!("probe: {error}");
+            return;
+        }
         self.counts.refused = self.counts.refused.saturating_add(1);
         if self.refused_at.is_none() {
             self.refused_at = Some(self.clock.now());
@@ -173,14 +191,14 @@ impl Probes {
 
 impl Probe {
     /// Goes on as far as it can.
-    fn advance(&mut self, block: &Block, echoed: &mut u64) -> Outcome {
+    fn advance(&mut self, block: &PayloadBlock, echoed: &mut u64) -> Outcome {
         if self.state == State::Connecting {
             match self.stream.dialled() {
                 Dial::Pending => return Outcome::Pending,
                 Dial::Failed(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                     return Outcome::Reset;
                 }
-                Dial::Failed(_) => return Outcome::Refused,
+                Dial::Failed(error) => return Outcome::Failed(error),
                 Dial::Connected => {}
             }
             self.state = State::Waiting(0);

@@ -1,8 +1,10 @@
 //! What a run found out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
-use super::{Audit, Latency};
+use super::audit::Audit;
+use super::latency::Latency;
 
 /// Everything a run found out; data, never an assertion.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +24,12 @@ pub struct Results {
     pub audit: Option<Audit>,
     /// The time series.
     pub intervals: Vec<Interval>,
+    /// The steps of a ramp.
+    pub steps: Vec<StepResults>,
+    /// When the measured time began, by the clock of this machine.
+    pub measured_from: Option<SystemTime>,
+    /// The generator itself stood still.
+    pub pauses: Pauses,
     /// The observer ended the run early.
     pub interrupted: bool,
 }
@@ -42,8 +50,68 @@ pub struct ConnectResults {
     pub elapsed: Duration,
     /// From connect to connected, churn included.
     pub latency: Latency,
-    /// Connections that churn closed and opened anew.
+    /// Connections that churn and a reconnect closed and opened anew.
     pub churned: u64,
+    /// From the request to reconnect until all were open again.
+    pub reconnect_elapsed: Option<Duration>,
+}
+
+/// One step of a ramp.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct StepResults {
+    /// Connections asked for.
+    pub requested: u64,
+    /// Connections open at the end of the plateau.
+    pub connections: u64,
+    /// From the first connect of the step until the last was open or given up.
+    pub connect_elapsed: Duration,
+    /// The plateau.
+    pub elapsed: Duration,
+    /// Messages that came back on it.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Their latency, counted as in [`Results::latency`].
+    pub latency: Latency,
+}
+
+impl StepResults {
+    /// Messages per second on the plateau.
+    #[must_use]
+    pub fn messages_per_second(&self) -> f64 {
+        per_second(self.messages, self.elapsed)
+    }
+}
+
+/// How often and how long the load generator stood still: stopped by a signal, a paused virtual
+/// machine, or not scheduled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pauses {
+    /// How often, for a tenth of a second or more.
+    pub count: u64,
+    /// All of them together.
+    pub total: Duration,
+    /// The longest.
+    pub longest: Duration,
+}
+
+impl Pauses {
+    /// Adds a pause in nanoseconds.
+    pub(super) fn add(&mut self, nanos: u64) {
+        let pause = Duration::from_nanos(nanos);
+        self.count = self.count.saturating_add(1);
+        self.total = self.total.saturating_add(pause);
+        self.longest = self.longest.max(pause);
+    }
+
+    /// Combines what two threads saw of the same time.
+    pub(super) fn combine(&mut self, other: &Self) {
+        self.count = self.count.max(other.count);
+        self.total = self.total.max(other.total);
+        self.longest = self.longest.max(other.longest);
+    }
 }
 
 /// Messages and bytes.
@@ -102,6 +170,14 @@ impl LoadResults {
 fn per_second(count: u64, elapsed: Duration) -> f64 {
     if elapsed.is_zero() { 0.0 } else { count as f64 / elapsed.as_secs_f64() }
 }
+
+/// The reason in [`ErrorCounts::connect_other`] where the kernel had no local port to connect
+/// from.
+pub const NO_LOCAL_PORT: &str = "no free local port";
+
+/// The reason in [`ErrorCounts::connect_other`] where the ports of the source addresses were all
+/// in use.
+pub const NO_SOURCE_PORT: &str = "no free source port";
 
 /// Connections lost or never had, by what ended them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -207,6 +283,8 @@ pub struct Interval {
     pub errors: u64,
     /// The server had been told to stop before the end of this step.
     pub stopping: bool,
+    /// The generator stood still in it: its latencies are the generator's own.
+    pub paused: bool,
 }
 
 impl Interval {

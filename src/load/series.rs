@@ -1,13 +1,12 @@
 //! The time series: puts the workers' steps together.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::{
-    Interval,
-    clock::{NEVER, nanos},
-    control::Step,
-    tally::Slice,
-};
+use super::clock::{NEVER, nanos};
+use super::control::Step;
+use super::counts::Slice;
+use super::results::Interval;
 
 /// A last step shorter than this part of the others is added to the one before it.
 const SHORTEST_PART: u64 = 50;
@@ -90,6 +89,7 @@ impl Series {
         interval.connections = interval.connections.saturating_add(step.open);
         interval.opened = interval.opened.saturating_add(step.opened);
         interval.errors = interval.errors.saturating_add(step.lost);
+        interval.paused |= step.is_paused;
         if partial.parts < self.workers {
             return None;
         }

@@ -1,15 +1,14 @@
 //! A client stream of either family, and how it is dialled.
 
-use std::{
-    io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream as StdTcpStream},
-    time::Duration,
-};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream as StdTcpStream};
+use std::path::Path;
+use std::time::Duration;
 
 use mio::{Interest, Registry, Token, net};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use super::Target;
+use super::target::Address;
 
 /// A client stream.
 #[derive(Debug)]
@@ -28,12 +27,16 @@ pub(super) enum Dial {
 
 impl Stream {
     /// Starts a connect; the stream turns writable when it is decided.
-    pub(super) fn dial(target: &Target, source: Option<SocketAddr>) -> io::Result<Self> {
-        let addr = match target {
-            Target::Tcp(addr) => addr,
-            Target::Unix(path) => return net::UnixStream::connect(path).map(Self::Unix),
+    ///
+    /// # Errors
+    ///
+    /// [`AddrInUse`](io::ErrorKind::AddrInUse) if all that is wrong is that `source` is taken.
+    pub(super) fn dial(address: Address<'_>, source: Option<SocketAddr>) -> io::Result<Self> {
+        let addr = match address {
+            Address::Tcp(addr) => addr,
+            Address::Unix(path) => return connect_unix(path).map(Self::Unix),
         };
-        let socket = Socket::new(Domain::for_address(*addr), Type::STREAM, None)?;
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
         if let Some(source) = source {
@@ -41,9 +44,13 @@ impl Stream {
             socket.set_reuse_address(true)?;
             socket.bind(&source.into())?;
         }
-        match socket.connect(&(*addr).into()) {
+        match socket.connect(&addr.into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            // Bound to an address of this machine, so it is the port that is in use.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && source.is_some() => {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
             Err(error) => return Err(error),
         }
         Ok(Self::Tcp(net::TcpStream::from_std(StdTcpStream::from(socket))))
@@ -95,6 +102,22 @@ impl Stream {
             Self::Unix(_) => Ok(()),
         }
     }
+}
+
+#[cfg(target_os = "linux")]
+fn connect_unix(path: &Path) -> io::Result<net::UnixStream> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::SocketAddr;
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => net::UnixStream::connect_addr(&SocketAddr::from_abstract_name(name)?),
+        None => net::UnixStream::connect(path),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn connect_unix(path: &Path) -> io::Result<net::UnixStream> {
+    net::UnixStream::connect(path)
 }
 
 impl Read for Stream {

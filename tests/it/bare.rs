@@ -148,7 +148,7 @@ fn without_files_too_a_successor_carries_on() {
     let process = Process::spawn(command.stdin(Stdio::null()));
     serves_and_stops(process, &root.ports(), |process| {
         signal(process.pid(), Signal::USR2);
-        process.wait_for_stderr("has let go of the sockets");
+        process.wait_for_stderr("has closed its copies of the sockets");
         let log = process.stderr();
         let number = log.split("started process ").nth(1).and_then(|rest| rest.split(' ').next());
         signal(number.and_then(|number| number.parse().ok()).expect("a number"), Signal::TERM);

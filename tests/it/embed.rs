@@ -1,9 +1,11 @@
-//! The server as a guest: everything that a host may do, and much that it should not.
+//! The server on a host's poll: everything that a host may do, and much that it should not.
 
 mod async_fd;
 mod dropping;
+mod example;
 mod handle;
 mod line_count;
+mod mio_host;
 mod misbehaviour;
 mod nested;
 mod observer;

@@ -16,6 +16,8 @@ mod accept;
 mod admin;
 mod api;
 #[cfg(feature = "cli")]
+mod audit;
+#[cfg(feature = "cli")]
 mod awkward;
 #[cfg(feature = "cli")]
 mod bare;
@@ -53,6 +55,8 @@ mod library;
 mod naive;
 #[cfg(feature = "cli")]
 mod output;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod promise;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

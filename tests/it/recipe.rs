@@ -1,4 +1,4 @@
-//! The recipes of the README: that they say what works.
+//! The recipes of the manual, `src/manual`: that they work.
 
 use std::fs;
 use std::path::Path;
@@ -6,23 +6,24 @@ use std::process::Command;
 
 use crate::support::{Directory, netgrace, run};
 
-/// The blocks of this language in the README; none as long as it has no recipes.
-fn blocks(language: &str) -> Vec<String> {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).expect("a README");
+/// The blocks of this language on a page, at least one.
+#[track_caller]
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual").join(page);
+    let text = fs::read_to_string(path).expect("a page of the manual");
     let start = format!("```{language}\n");
-    let blocks = readme.split(&start).skip(1);
+    let blocks = text.split(&start).skip(1);
     let blocks: Vec<String> =
         blocks.map(|rest| rest.split("\n```").next().expect("an end").to_owned()).collect();
-    if blocks.is_empty() {
-        eprintln!("skipped: README.md has no {language} block");
-    }
+    assert!(!blocks.is_empty(), "{page} has no {language} block");
     blocks
 }
 
-/// The one block that begins with this line.
-fn block(language: &str, first: &str) -> Option<String> {
-    blocks(language).into_iter().find(|block| block.lines().next() == Some(first))
+/// The one unit that begins with this line.
+#[track_caller]
+fn unit(first: &str) -> String {
+    let mut units = blocks("systemd.md", "ini").into_iter();
+    units.find(|unit| unit.lines().next() == Some(first)).expect("a unit")
 }
 
 fn value<'a>(text: &'a str, key: &str) -> &'a str {
@@ -52,11 +53,7 @@ fn seconds(text: &str) -> u64 {
 
 #[test]
 fn the_units_are_sound_and_hardened() {
-    let (Some(service), Some(socket)) =
-        (block("ini", "# netgrace.service"), block("ini", "# netgrace.socket"))
-    else {
-        return;
-    };
+    let (service, socket) = (unit("# netgrace.service"), unit("# netgrace.socket"));
     let start = value(&service, "ExecStart=");
     let args: Vec<String> = start.split(' ').skip(1).map(str::to_owned).collect();
     let setting = settings(&args);
@@ -88,25 +85,25 @@ fn the_units_are_sound_and_hardened() {
 
 #[test]
 fn the_container_starts_it_without_a_shell() {
-    let Some(file) = blocks("dockerfile").pop() else { return };
-    let list = |key| -> Vec<String> { serde_json::from_str(value(&file, key)).expect("a list") };
+    let [file] = &blocks("container.md", "dockerfile")[..] else { panic!("one Dockerfile") };
+    let list = |key| -> Vec<String> { serde_json::from_str(value(file, key)).expect("a list") };
     assert_eq!(list("ENTRYPOINT"), ["/netgrace"]);
     let setting = settings(&list("CMD"));
     assert_eq!(setting("listen"), "0.0.0.0:5388");
     // What a container engine waits before it kills.
     assert!(seconds(&setting("shutdown-timeout")) < 10);
-    assert_eq!(value(&file, "STOPSIGNAL"), "SIGTERM");
+    assert_eq!(value(file, "STOPSIGNAL"), "SIGTERM");
 }
 
 #[test]
 fn the_pod_has_the_time_that_a_stop_takes() {
-    let Some(pod) = blocks("yaml").pop() else { return };
-    let args: Vec<String> = serde_json::from_str(value(&pod, "args:")).expect("a list");
+    let [pod] = &blocks("kubernetes.md", "yaml")[..] else { panic!("one pod") };
+    let args: Vec<String> = serde_json::from_str(value(pod, "args:")).expect("a list");
     let setting = settings(&args);
     let budget = seconds(&setting("shutdown-timeout"));
-    let grace: u64 = value(&pod, "terminationGracePeriodSeconds:").parse().expect("a number");
+    let grace: u64 = value(pod, "terminationGracePeriodSeconds:").parse().expect("a number");
     assert!(budget < grace);
-    let period: u64 = value(&pod, "periodSeconds:").parse().expect("a number");
+    let period: u64 = value(pod, "periodSeconds:").parse().expect("a number");
     assert!(seconds(&setting("lame-duck")) > 2 * period);
     let port = setting("admin").rsplit(':').next().expect("a port").to_owned();
     assert_eq!(pod.matches(&format!("port: {port}}}")).count(), 2);

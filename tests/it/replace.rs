@@ -80,13 +80,13 @@ impl Drop for Installed {
     /// Whatever a failed test left running.
     fn drop(&mut self) {
         let log = self.log();
-        for line in log.lines().filter(|_| std::thread::panicking()) {
+        for line in log.lines().filter(|_| thread::panicking()) {
             let number = line.split("started process ").nth(1).and_then(|n| n.split(' ').next());
             if let Some(pid) = number.and_then(|n| n.parse().ok()).and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("--- log\n{log}---");
         }
     }
@@ -120,7 +120,7 @@ fn ten_times(installed: &Installed, process: Process, target: &Target) -> Pid {
             None => installed.successor(),
         };
         kill_process(old, Signal::USR2).expect("a signal");
-        installed.wait_for_log("has let go of the sockets", round);
+        installed.wait_for_log("has closed its copies of the sockets", round);
         match first.take() {
             Some(process) => drop(process.finish().exits(0)),
             None => wait_for_end(old),
@@ -202,7 +202,7 @@ fn the_load_generator_notices_nothing_either() {
             None => installed.successor(),
         };
         kill_process(old, Signal::USR2).expect("a signal");
-        installed.wait_for_log("has let go of the sockets", round);
+        installed.wait_for_log("has closed its copies of the sockets", round);
         if let Some(process) = first.take() {
             process.finish().exits(0);
         } else {
@@ -241,7 +241,7 @@ fn the_manager_learns_whom_to_watch() {
     let mut process = Process::spawn_as_is(command.env("WATCHDOG_USEC", "400000"));
     assert!(told().starts_with("READY=1\n"));
     process.signal(Signal::USR2);
-    installed.wait_for_log("has let go of the sockets", 1);
+    installed.wait_for_log("has closed its copies of the sockets", 1);
     let main = format!("MAINPID={}\n", installed.successor().as_raw_nonzero());
     let mut before = Vec::new();
     while before.last() != Some(&main) {
@@ -390,7 +390,7 @@ fn an_abstract_socket_goes_along() {
     let mut process = installed.start(&["-l", &address]);
     installed.wait_for_log("] ready", 1);
     process.signal(Signal::USR2);
-    installed.wait_for_log("has let go of the sockets", 1);
+    installed.wait_for_log("has closed its copies of the sockets", 1);
     process.finish().exits(0);
     installed.wait_for_log(&format!("listening on {address} (taken over)"), 1);
     let last = installed.successor();

@@ -229,16 +229,10 @@ pub fn checked_report(text: &str) -> Value {
     let bytes = ["written", "late", "unsent", "peer_aborted"];
     let bytes: u64 = bytes.iter().map(|name| number(&format!("/bytes/{name}"))).sum();
     assert_eq!(number("/bytes/read"), bytes, "{report:#}");
-    let closed = [
-        "drained",
-        "peer_closed",
-        "reset_by_peer",
-        "idle_timeout",
-        "io_error",
-        "forced_clean",
-        "forced_lossy",
-    ];
-    let closed: u64 = closed.iter().map(|name| number(&format!("/connections/{name}"))).sum();
+    let closed = "drained peer_closed reset_by_peer host_closed idle_timeout io_error \
+                  forced_clean forced_lossy"
+        .split_whitespace();
+    let closed: u64 = closed.map(|name| number(&format!("/connections/{name}"))).sum();
     assert_eq!(number("/connections/accepted"), closed, "{report:#}");
     if report["stop_ns"].is_u64() {
         let phases = ["lame_duck_ns", "draining_ns", "forcing_ns"];

@@ -40,7 +40,9 @@ const ORDER: &[&str] = &[
     "turn",
     "event_loop",
     "load",
-    "pieces",
+    "audit",
+    "bench_internals",
+    "manual",
     "lib",
     "cli::failure",
     "cli::units",
@@ -72,6 +74,7 @@ const ORDER: &[&str] = &[
     "cli::serve::service",
     "cli::serve",
     "cli::bench",
+    "cli::audit",
     "cli::args",
     "cli",
     "main",
@@ -275,7 +278,7 @@ fn no_turn_scans_the_slots() {
     };
     assert_eq!(users("slots.iter"), ["engine::table"]);
     assert_eq!(users(".for_each_stream("), ["driver", "engine"]);
-    assert_eq!(users(".slots()"), ["engine", "pieces", "server::registration"]);
+    assert_eq!(users(".slots()"), ["bench_internals", "engine", "server::registration"]);
     let table = all.iter().find(|source| source.module() == "engine::table").expect("the table");
     assert_eq!(table.code().matches("slots.iter").count(), 2, "slots() and for_each_stream()");
 }

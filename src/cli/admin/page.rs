@@ -81,6 +81,7 @@ fn metrics(text: &mut String, facts: &Facts<'_>) -> fmt::Result {
         ("drained", connections.drained),
         ("peer_closed", connections.peer_closed),
         ("reset_by_peer", connections.reset_by_peer),
+        ("host_closed", connections.host_closed),
         ("idle_timeout", connections.idle_timeout),
         ("io_error", connections.io_error),
         ("forced_clean", connections.forced_clean),

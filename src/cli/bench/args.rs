@@ -1,15 +1,60 @@
 //! The flags of `netgrace bench`.
 
-use std::{ffi::OsString, path::PathBuf, time::Duration};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 
-use super::{
-    check::Check,
-    value::{self, Active, Label, Percentile, Ports, Sizes},
+use super::condition::Condition;
+use super::value;
+use super::value::{
+    Active, Label, Percentile, Ports, Ramp, Sizes, SourceFlag, StopSignal, Url, WorkerFlag,
 };
 use crate::cli::units;
-use netgrace::load::Source;
+
+/// The flags that say what a run does, and so mean nothing for runs that are over.
+const NOT_MERGED: [&str; 39] = [
+    "targets",
+    "command",
+    "connections",
+    "duration",
+    "messages",
+    "size",
+    "rate",
+    "period",
+    "ramp",
+    "reconnect_at",
+    "pipeline",
+    "active",
+    "churn",
+    "threads",
+    "connect_inflight",
+    "connect_rate",
+    "connect_timeout",
+    "source",
+    "source_ports",
+    "warmup",
+    "timeout",
+    "settle",
+    "no_verify",
+    "seed",
+    "close",
+    "busy_poll",
+    "shutdown_after",
+    "pid",
+    "signal",
+    "stop_with",
+    "exit_within",
+    "leave_after",
+    "worker",
+    "start_at",
+    "shutdown_at",
+    "metrics",
+    "interval",
+    "no_progress",
+    "dry_run",
+];
 
 /// Shown below the flags by `--help`.
 pub(crate) const AFTER_HELP: &str = "\
@@ -21,10 +66,11 @@ Units:
   DUR    250ms, 10s, 1m30s (us, ms, s, m, h; a bare number is an error)
   SIZE   64K = 64KiB = 65536, 64kB = 64000, 512B
   N      500, 10k, 1.5M
+  TIME   2026-01-31T12:00:00Z, 2026-01-31T13:00:00.5+01:00, or Unix seconds such as 1769860800.5
   EXPR   METRIC, '<' or '>', VALUE; METRIC: min mean max p50 p99 p99.9 … (from the schedule with
          --rate, else from send), rtt.p99 (from send), connect.p99, rate, errors, retried, failed,
          wrong, missing, extra, cpu (server CPU time per message), rss (server memory per
-         connection); a metric that cannot be told counts as out of bounds
+         connection); a metric that is not known counts as out of bounds
 
 Latency:
   With --rate messages are due on a constant schedule and latency counts from the scheduled time,
@@ -46,14 +92,17 @@ Examples:
   netgrace bench -c 10k -r 200k 127.0.0.1:5388              # against a running server
   netgrace bench -c 1M --active 1% 127.0.0.1:7000-7099      # mostly idle, 100 ports
   netgrace bench -c 1k --shutdown-after 5s -- netgrace      # start, load, stop, audit
-  netgrace bench -r 50k --fail-if 'p99>5ms' --json - :5388  # for CI";
+  netgrace bench -r 50k --fail-if 'p99>5ms' --json - :5388  # for CI
+  srun -n 8 netgrace bench -c 1M --worker auto --start-at 2026-01-31T12:00:00Z \\
+      --json result.$SLURM_PROCID.json server:5388          # on eight machines; then --merge";
 
 /// The flags of `netgrace bench`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "'--help' tells units, expressions, exit codes and examples.")]
+#[command(args_override_self = true)]
+#[command(after_help = "'--help' has units, expressions, exit codes and examples.")]
 #[command(after_long_help = AFTER_HELP)]
 pub(crate) struct BenchArgs {
-    /// Where to connect to, in turn: HOST:PORT, HOST:FIRST-LAST, unix:PATH
+    /// Where to connect to, in turn: HOST:PORT, HOST:FIRST-LAST, unix:PATH, unix:@NAME
     /// [default: 127.0.0.1:5388 with a command or --pid, else an own server]
     #[arg(value_name = "TARGET")]
     pub(crate) targets: Vec<String>,
@@ -86,6 +135,21 @@ pub(crate) struct BenchArgs {
     #[arg(short, long, value_name = "RATE", help_heading = "Load")]
     #[arg(value_parser = units::positive_count)]
     pub(crate) rate: Option<u64>,
+
+    /// Each connection sends one message in this time, spread evenly
+    #[arg(long, value_name = "DUR", conflicts_with = "rate", help_heading = "Load")]
+    #[arg(value_parser = units::positive_duration)]
+    pub(crate) period: Option<Duration>,
+
+    /// Steps of connections, each loaded for -d: 10k,20k,50k; a row of figures per step
+    #[arg(long, value_name = "N,N,...", value_parser = value::ramp, help_heading = "Load")]
+    #[arg(conflicts_with_all = ["connections", "messages", "shutdown_after", "shutdown_at"])]
+    pub(crate) ramp: Option<Ramp>,
+
+    /// Close all connections after so much measured time, and open them anew
+    #[arg(long, value_name = "DUR", help_heading = "Load")]
+    #[arg(value_parser = units::duration)]
+    pub(crate) reconnect_at: Option<Duration>,
 
     /// Messages in flight per connection
     #[arg(short, long, value_name = "N", default_value = "1", help_heading = "Load")]
@@ -122,15 +186,17 @@ pub(crate) struct BenchArgs {
     #[arg(value_parser = units::positive_duration)]
     pub(crate) connect_timeout: Duration,
 
-    /// Source address or block to connect from, repeatable [default: the kernel's choice; beyond
-    /// 28k connections to one loopback address a pool from 127.1.0.0/16]
-    #[arg(long, value_name = "IP|CIDR", help_heading = "Connecting")]
-    pub(crate) source: Vec<Source>,
+    /// Source address, block, or interface (all its addresses) to connect from, repeatable
+    /// [default: the kernel's choice; beyond 28k connections to one loopback address a pool from
+    /// 127.1.0.0/16]
+    #[arg(long, value_name = "IP|CIDR|IFACE", help_heading = "Connecting")]
+    #[arg(value_parser = value::source)]
+    pub(crate) source: Vec<SourceFlag>,
 
-    /// Source ports used with a pool
-    #[arg(long, value_name = "LO-HI", default_value = "1024-65535", help_heading = "Connecting")]
+    /// Source ports to use [default: the kernel's choice; with source addresses 1024-65535]
+    #[arg(long, value_name = "LO-HI", help_heading = "Connecting")]
     #[arg(value_parser = value::ports)]
-    pub(crate) source_ports: Ports,
+    pub(crate) source_ports: Option<Ports>,
 
     /// Time under load, after all are connected, that is not measured
     #[arg(long, value_name = "DUR", default_value = "1s", help_heading = "Measuring")]
@@ -167,6 +233,7 @@ pub(crate) struct BenchArgs {
 
     /// Stop the server under load after this, and audit what was lost
     #[arg(long, value_name = "DUR", help_heading = "Shutdown audit")]
+    #[arg(conflicts_with_all = ["duration", "shutdown_at"])]
     #[arg(value_parser = units::positive_duration)]
     pub(crate) shutdown_after: Option<Duration>,
 
@@ -175,21 +242,47 @@ pub(crate) struct BenchArgs {
     #[arg(value_parser = clap::value_parser!(i32).range(1..))]
     pub(crate) pid: Option<i32>,
 
-    /// The signal that stops it: a name or a number
-    #[arg(long, value_name = "SIG", default_value = "TERM", help_heading = "Shutdown audit")]
+    /// The signal that stops it: a name or a number [default: TERM]
+    #[arg(long, value_name = "SIG", help_heading = "Shutdown audit")]
     #[arg(value_parser = value::signal)]
-    pub(crate) signal: value::StopSignal,
+    pub(crate) signal: Option<StopSignal>,
 
-    /// The audit fails if the server takes longer
-    #[arg(long, value_name = "DUR", default_value = "10s", help_heading = "Shutdown audit")]
+    /// Have the shell run this instead of sending a signal
+    #[arg(long, value_name = "CMD", conflicts_with = "signal", help_heading = "Shutdown audit")]
+    pub(crate) stop_with: Option<String>,
+
+    /// The audit fails if the server takes longer [default: 10s]
+    #[arg(long, value_name = "DUR", help_heading = "Shutdown audit")]
     #[arg(value_parser = units::positive_duration)]
-    pub(crate) exit_within: Duration,
+    pub(crate) exit_within: Option<Duration>,
 
     /// Have the clients leave by themselves so long after the signal, for servers that wait for
     /// them [default: they go on sending until the server ends them]
     #[arg(long, value_name = "DUR", help_heading = "Shutdown audit")]
     #[arg(value_parser = units::duration)]
     pub(crate) leave_after: Option<Duration>,
+
+    /// This is worker I of N (from 0 on) of one run on many machines, and takes its share of -c,
+    /// -r, -n, --churn, --connect-rate, the source addresses and the seed. auto/N: I from
+    /// JOB_COMPLETION_INDEX or SLURM_PROCID; auto: N from SLURM_NTASKS, too
+    #[arg(long, value_name = "I/N|auto/N|auto", help_heading = "Many machines")]
+    #[arg(value_parser = value::worker)]
+    pub(crate) worker: Option<WorkerFlag>,
+
+    /// Connect at once, and begin to measure at this time
+    #[arg(long, value_name = "TIME", value_parser = value::time, help_heading = "Many machines")]
+    pub(crate) start_at: Option<SystemTime>,
+
+    /// Audit a stop at this time: every worker marks then what it has handed over. 100 ms later
+    /// the one with --pid, --stop-with or a command stops the server
+    #[arg(long, value_name = "TIME", value_parser = value::time, help_heading = "Many machines")]
+    #[arg(conflicts_with = "duration")]
+    pub(crate) shutdown_at: Option<SystemTime>,
+
+    /// The page of the server's --admin, or of another exporter, that has its CPU time and memory
+    #[arg(long, value_name = "URL", value_parser = value::url, help_heading = "Many machines")]
+    #[arg(conflicts_with_all = ["pid", "command"])]
+    pub(crate) metrics: Option<Url>,
 
     /// Step of progress and time series
     #[arg(short, long, value_name = "DUR", default_value = "1s", help_heading = "Output")]
@@ -223,15 +316,15 @@ pub(crate) struct BenchArgs {
 
     /// Exit with 6 if this holds, such as 'p99>5ms' or 'rate<100k'; repeatable
     #[arg(long, value_name = "EXPR", help_heading = "Output")]
-    pub(crate) fail_if: Vec<Check>,
+    pub(crate) fail_if: Vec<Condition>,
 
     /// Copied into the JSON; repeatable
     #[arg(long, value_name = "K=V", value_parser = value::label, help_heading = "Output")]
     pub(crate) label: Vec<Label>,
 
-    /// Print the joint report of runs from their JSON files, and run nothing
+    /// Merge the JSON files of the workers of one run, or of several runs, and run nothing
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Output")]
-    #[arg(conflicts_with_all = ["targets", "command", "pid", "shutdown_after"])]
+    #[arg(conflicts_with_all = NOT_MERGED)]
     pub(crate) merge: Vec<PathBuf>,
 
     /// No report and no progress, only what was asked for otherwise, and errors
@@ -244,6 +337,7 @@ pub(crate) struct BenchArgs {
 
     /// Print the effective settings and limits, and run nothing
     #[arg(long, help_heading = "Output")]
+    #[arg(conflicts_with_all = ["json", "ndjson", "csv", "hgrm", "svg", "fail_if", "label"])]
     pub(crate) dry_run: bool,
 }
 

@@ -1,11 +1,12 @@
 //! The machine that a run was made on.
 
-use std::{
-    fs,
-    hash::{BuildHasher, RandomState},
-    thread,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::cli::limits;
 
@@ -16,21 +17,29 @@ pub(crate) struct Host {
     pub(crate) kernel: String,
     pub(crate) somaxconn: Option<u32>,
     pub(crate) port_range: Option<(u64, u64)>,
+    /// Connections in TIME_WAIT.
+    pub(crate) time_wait: Option<u64>,
 }
 
 impl Host {
     pub(crate) fn look() -> Self {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        let range = setting("/proc/sys/net/ipv4/ip_local_port_range");
+        let range = kernel_setting("/proc/sys/net/ipv4/ip_local_port_range");
         let range = range.and_then(|text| {
             let mut numbers = text.split_whitespace().map(|number| number.parse().ok());
             Some((numbers.next()??, numbers.next()??))
         });
-        Self { cpus: cpus(), kernel, somaxconn: limits::somaxconn(), port_range: range }
+        Self {
+            cpus: cpus(),
+            kernel,
+            somaxconn: limits::somaxconn(),
+            port_range: range,
+            time_wait: time_wait(),
+        }
     }
 }
 
-fn setting(path: &str) -> Option<String> {
+fn kernel_setting(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
@@ -47,27 +56,27 @@ pub(crate) fn seed() -> u64 {
 
 /// The time now as `2026-01-31T23:59:59Z`.
 pub(crate) fn timestamp() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    format_timestamp(i64::try_from(now.as_secs()).unwrap_or(0))
+    let now = OffsetDateTime::now_utc();
+    format_time(now.replace_nanosecond(0).unwrap_or(now).into())
 }
 
-/// Seconds since 1970 as a date and time.
-fn format_timestamp(seconds: i64) -> String {
-    // Counted from 1 March of the year 0 a leap day is the last day of its year.
-    let days = (seconds / 86_400).saturating_add(719_468);
-    let (era, day) = (days / 146_097, days % 146_097);
-    let spare = (day / 36_524).saturating_sub(day / 146_096);
-    let year = day.saturating_sub(day / 1_460).saturating_add(spare) / 365;
-    let before = year.saturating_mul(365).saturating_add(year / 4).saturating_sub(year / 100);
-    let day = day.saturating_sub(before);
-    let shifted = day.saturating_mul(5).saturating_add(2) / 153;
-    let day = day.saturating_sub(shifted.saturating_mul(153).saturating_add(2) / 5);
-    let month = if shifted < 10 { shifted.saturating_add(3) } else { shifted.saturating_sub(9) };
-    let year = era.saturating_mul(400).saturating_add(year).saturating_add(i64::from(month <= 2));
-    let time = seconds % 86_400;
-    let (hour, minute, second) = (time / 3_600, time / 60 % 60, time % 60);
-    let day = day.saturating_add(1);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+/// A time of day by RFC 3339.
+pub(crate) fn format_time(time: SystemTime) -> String {
+    OffsetDateTime::from(time).format(&Rfc3339).unwrap_or_else(|_| "?".to_owned())
+}
+
+/// A time of day in nanoseconds since 1970.
+pub(crate) fn unix_nanos(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// How many connections of this network namespace are in TIME_WAIT.
+pub(crate) fn time_wait() -> Option<u64> {
+    let text = kernel_setting("/proc/net/sockstat")?;
+    let line = text.lines().find(|line| line.starts_with("TCP:"))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "tw").skip(1);
+    words.next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -75,13 +84,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_right_round_leap_days_and_years() {
-        let check = |seconds, expected| assert_eq!(format_timestamp(seconds), expected);
-        check(0, "1970-01-01T00:00:00Z");
-        check(951_782_399, "2000-02-28T23:59:59Z");
-        check(951_782_400, "2000-02-29T00:00:00Z");
-        check(1_709_251_199, "2024-02-29T23:59:59Z");
-        check(1_735_689_599, "2024-12-31T23:59:59Z");
-        check(4_107_542_400, "2100-03-01T00:00:00Z");
+    fn times_are_written_by_rfc_3339() {
+        let time = UNIX_EPOCH + std::time::Duration::from_secs(951_782_400);
+        assert_eq!(format_time(time), "2000-02-29T00:00:00Z");
+        assert_eq!(unix_nanos(time), 951_782_400_000_000_000);
+        assert!(timestamp().ends_with('Z'), "{}", timestamp());
     }
 }

@@ -1,25 +1,26 @@
 //! The results as JSON. Keys never vanish: what is unknown is `null`.
 
+use std::time::Duration;
+
+use netgrace::load::{Audit, Close, Interval, Latency, Plan, Results, StepResults};
 use serde_json::{Map, Value, json};
 
-use super::{
-    outcome::{Complaint, Outcome},
-    setting::Subject,
-    value::Percentile,
-};
-use netgrace::load::{Audit, Close, Interval, Latency, Results};
-use std::time::Duration;
+use super::host::unix_nanos;
+use super::outcome::{Context, Outcome};
+use super::settings::{BenchSettings, Stop, Subject};
+use super::value::Percentile;
+use super::verdict::{self, Finding};
 
 /// The version of the format.
 pub(crate) const SCHEMA: &str = "netgrace-bench/1";
 
 /// Everything.
-pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
+pub(crate) fn document(outcome: &Outcome, findings: &[Finding]) -> Value {
     let results = &outcome.results;
-    let list = &outcome.setting.args.percentiles;
-    let mut document = start(outcome);
+    let list = &outcome.context.settings.args.percentiles;
+    let mut document = start(&outcome.context);
     let rest = [
-        ("outcome", verdict(outcome, complaints)),
+        ("outcome", outcome_of(outcome, findings)),
         ("connect", connect(results)),
         ("load", load(outcome)),
         ("latency_from", json!(if results.service.is_some() { "schedule" } else { "send" })),
@@ -29,26 +30,32 @@ pub(crate) fn document(outcome: &Outcome, complaints: &[Complaint]) -> Value {
         ("server", server(outcome)),
         ("generator", generator(outcome)),
         ("shutdown", shutdown(outcome)),
-        ("intervals", results.intervals.iter().map(interval).collect()),
+        ("steps", results.steps.iter().map(|step| step_of(step, list)).collect()),
+        ("worker", worker(outcome)),
+        ("merged", merged(outcome)),
+        ("intervals", intervals(outcome)),
     ];
     for (key, value) in rest {
         document.insert(key.to_owned(), value);
+    }
+    for (key, value) in outcome.merged.iter().flat_map(|merged| &merged.copied) {
+        document.insert((*key).to_owned(), value.clone());
     }
     Value::Object(document)
 }
 
 /// What is known before the run: the first object of the line format.
-pub(crate) fn start(outcome: &Outcome) -> Map<String, Value> {
-    let setting = &outcome.setting;
-    let labels = setting.args.label.iter().map(|label| (label.0.clone(), json!(label.1)));
+pub(crate) fn start(context: &Context) -> Map<String, Value> {
+    let settings = &context.settings;
+    let labels = settings.args.label.iter().map(|label| (label.0.clone(), json!(label.1)));
     let mut document = Map::new();
     let parts = [
         ("schema", json!(SCHEMA)),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
-        ("started_at", json!(outcome.started_at)),
+        ("started_at", json!(context.started_at)),
         ("labels", Value::Object(labels.collect())),
-        ("config", config(outcome)),
-        ("host", host(outcome)),
+        ("config", config(context)),
+        ("host", host(context)),
     ];
     for (key, value) in parts {
         document.insert(key.to_owned(), value);
@@ -56,13 +63,15 @@ pub(crate) fn start(outcome: &Outcome) -> Map<String, Value> {
     document
 }
 
-fn config(outcome: &Outcome) -> Value {
-    let setting = &outcome.setting;
-    let plan = &setting.plan;
+fn config(context: &Context) -> Value {
+    plan_of(&context.settings, &context.settings.plan)
+}
+
+fn plan_of(settings: &BenchSettings, plan: &Plan) -> Value {
     let targets: Vec<_> = plan.targets.iter().map(ToString::to_string).collect();
     json!({
         "targets": targets,
-        "subject": match setting.subject {
+        "subject": match settings.subject {
             Subject::Own => "own",
             Subject::Command(_) => "command",
             Subject::Process(_) => "process",
@@ -70,7 +79,7 @@ fn config(outcome: &Outcome) -> Value {
         },
         "connections": plan.connections,
         "active": plan.active_connections(),
-        "rate_per_s": setting.args.rate,
+        "rate_per_s": plan.rate.map(number),
         "messages": plan.messages,
         "size_bytes": [plan.size.0, plan.size.1],
         "duration_ns": nanos(plan.stop_after.unwrap_or(plan.duration)),
@@ -79,23 +88,30 @@ fn config(outcome: &Outcome) -> Value {
         "timeout_ns": nanos(plan.timeout),
         "interval_ns": nanos(plan.interval),
         "pipeline": plan.pipeline,
-        "churn_per_s": setting.args.churn,
+        "churn_per_s": number(plan.churn),
         "threads": plan.threads,
         "connect_inflight": plan.connect_inflight,
-        "connect_rate_per_s": setting.args.connect_rate,
+        "connect_rate_per_s": plan.connect_rate.map(number),
         "connect_timeout_ns": nanos(plan.connect_timeout),
         "busy_poll_ns": nanos(plan.busy_poll),
         "close": match plan.close { Close::Fin => "fin", Close::Rst => "rst" },
         "shutdown_after_ns": plan.stop_after.map(nanos),
         "exit_within_ns": nanos(plan.exit_within),
         "leave_after_ns": plan.leave_after.map(nanos),
+        "period_ns": plan.period.map(nanos),
+        "ramp": (!plan.steps.is_empty()).then_some(&plan.steps),
+        "reconnect_at_ns": plan.reconnect_after.map(nanos),
+        "start_at_ns": plan.start_at.map(unix_nanos),
+        "shutdown_at_ns": plan.stop_at.map(unix_nanos),
+        "stop_with": settings.args.stop_with,
+        "metrics": settings.args.metrics.as_ref().map(ToString::to_string),
         "verify": plan.verify,
         "seed": plan.seed,
     })
 }
 
-fn host(outcome: &Outcome) -> Value {
-    let (host, files) = (&outcome.host, &outcome.files);
+fn host(context: &Context) -> Value {
+    let (host, files) = (&context.host, &context.files);
     json!({
         "cpus": host.cpus,
         "kernel": host.kernel,
@@ -107,18 +123,18 @@ fn host(outcome: &Outcome) -> Value {
     })
 }
 
-fn verdict(outcome: &Outcome, complaints: &[Complaint]) -> Value {
-    let failed: Vec<_> = complaints
+fn outcome_of(outcome: &Outcome, findings: &[Finding]) -> Value {
+    let failed: Vec<_> = findings
         .iter()
-        .map(|complaint| json!({"exit_code": complaint.code, "text": complaint.text}))
+        .map(|finding| json!({"exit_code": finding.code, "text": finding.text}))
         .collect();
-    let code = Outcome::exit_code(complaints);
-    let error = complaints.iter().find(|complaint| complaint.code == 1);
+    let code = verdict::exit_code(findings);
+    let error = findings.iter().find(|finding| matches!(finding.code, 1 | 2));
     json!({
         "exit_code": code,
         "pass": code == 0,
         "interrupted": outcome.results.interrupted,
-        "error": error.map(|complaint| complaint.text.clone()),
+        "error": error.map(|finding| finding.text.clone()),
         "failed_checks": failed,
     })
 }
@@ -132,6 +148,7 @@ fn connect(results: &Results) -> Value {
         "failed": connect.failed,
         "retried": connect.retried,
         "churned": connect.churned,
+        "reconnect_ns": connect.reconnect_elapsed.map(nanos),
         "elapsed_ns": nanos(connect.elapsed),
         "latency_ns": {
             "count": latency.count(),
@@ -145,7 +162,7 @@ fn connect(results: &Results) -> Value {
 
 fn load(outcome: &Outcome) -> Value {
     let load = &outcome.results.load;
-    let checked = |count: u64| outcome.setting.plan.verify.then_some(count);
+    let checked = |count: u64| outcome.context.settings.plan.verify.then_some(count);
     json!({
         "elapsed_ns": nanos(load.elapsed),
         "messages": load.messages,
@@ -217,7 +234,14 @@ fn server(outcome: &Outcome) -> Value {
 
 fn generator(outcome: &Outcome) -> Value {
     let usage = &outcome.own_usage;
-    json!({"cpu_us_per_message": usage.cpu_us_per_message, "cpu_share": usage.cpu_share})
+    let pauses = &outcome.results.pauses;
+    json!({
+        "cpu_us_per_message": usage.cpu_us_per_message,
+        "cpu_share": usage.cpu_share,
+        "pauses": pauses.count,
+        "paused_ns": nanos(pauses.total),
+        "longest_pause_ns": nanos(pauses.longest),
+    })
 }
 
 fn shutdown(outcome: &Outcome) -> Value {
@@ -227,7 +251,7 @@ fn shutdown(outcome: &Outcome) -> Value {
     let queue = &audit.queue;
     let known = |count: u64| audited.then_some(count);
     json!({
-        "signal": audited.then_some(outcome.setting.args.signal.name),
+        "signal": audited.then(|| outcome.context.settings.signal_name()).flatten(),
         "connections": known(audit.connections),
         "clean": known(audit.clean),
         "lost": known(audit.lost),
@@ -251,8 +275,80 @@ fn shutdown(outcome: &Outcome) -> Value {
     })
 }
 
+fn intervals(outcome: &Outcome) -> Value {
+    let with_histograms = outcome.context.settings.plan.keep_histograms;
+    let intervals = outcome.results.intervals.iter();
+    intervals.map(|one| interval(one, with_histograms)).collect()
+}
+
+/// One step of a ramp.
+fn step_of(step: &StepResults, list: &[Percentile]) -> Value {
+    json!({
+        "requested": step.requested,
+        "connections": step.connections,
+        "connect_ns": nanos(step.connect_elapsed),
+        "elapsed_ns": nanos(step.elapsed),
+        "messages": step.messages,
+        "messages_per_s": step.messages_per_second(),
+        "bytes": step.bytes,
+        "latency_ns": latency(&step.latency, list),
+    })
+}
+
+/// Which worker this is of which run, and when it did what, in nanoseconds since 1970.
+fn worker(outcome: &Outcome) -> Value {
+    let settings = &outcome.context.settings;
+    let Some(worker) = settings.worker.filter(|_| outcome.merged.is_none()) else {
+        return Value::Null;
+    };
+    let results = &outcome.results;
+    let began = results.measured_from;
+    let audit = results.audit.as_ref();
+    json!({
+        "index": worker.index,
+        "of": worker.of,
+        "began_at_ns": began.map(unix_nanos),
+        "ended_at_ns": began.and_then(|at| at.checked_add(results.load.elapsed)).map(unix_nanos),
+        "marked_at_ns": audit.and_then(|audit| audit.marked_at).map(unix_nanos),
+        "stopped_at_ns": audit
+            .filter(|_| !matches!(settings.stop, Stop::MarkOnly))
+            .and_then(|audit| audit.signalled_at)
+            .map(unix_nanos),
+        "run": whole_run(settings),
+    })
+}
+
+/// What must be the same for all workers of a run.
+fn whole_run(settings: &BenchSettings) -> Value {
+    let mut run = plan_of(settings, &settings.whole);
+    if let Some(run) = run.as_object_mut() {
+        for key in ["subject", "threads", "stop_with", "metrics", "busy_poll_ns", "leave_after_ns"]
+        {
+            run.remove(key);
+        }
+        // One name can have other addresses elsewhere; a seed that was drawn is no difference.
+        run.insert("targets".to_owned(), json!(settings.args.targets));
+        run.insert("seed".to_owned(), json!(settings.args.seed));
+    }
+    run
+}
+
+fn merged(outcome: &Outcome) -> Value {
+    let Some(merged) = &outcome.merged else {
+        return Value::Null;
+    };
+    json!({
+        "files": merged.files,
+        "workers": merged.workers.as_ref().map(|(_, present)| present),
+        "of": merged.workers.as_ref().map(|(of, _)| of),
+        "skew_ns": merged.skew.map(nanos),
+        "mark_skew_ns": merged.mark_skew.map(nanos),
+        "incomplete": merged.incomplete,
+    })
+}
+
 /// One step of the time series.
-pub(crate) fn interval(interval: &Interval) -> Value {
+pub(crate) fn interval(interval: &Interval, with_histogram: bool) -> Value {
     json!({
         "t_ns": nanos(interval.at),
         "length_ns": nanos(interval.length),
@@ -265,6 +361,8 @@ pub(crate) fn interval(interval: &Interval) -> Value {
         "max_ns": interval.latency.max(),
         "errors": interval.errors,
         "stopping": interval.stopping,
+        "paused": interval.paused,
+        "histogram": with_histogram.then(|| histogram(&interval.latency)),
     })
 }
 

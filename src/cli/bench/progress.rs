@@ -1,15 +1,14 @@
 //! How the run stands, on stderr: one redrawn line on a terminal, else a line per interval.
 
-use std::{
-    collections::VecDeque,
-    io::{self, IsTerminal},
-};
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
-use super::{chart, figure};
-use crate::cli::output;
 use netgrace::load::{Interval, Phase, Progress};
+
+use super::chart;
+use super::figure;
+use crate::cli::output;
 
 const CONNECTING: &str = "connecting {pos:>7}/{len} [{bar:20}] {msg}";
 const TIMED: &str = "{msg}";

@@ -1,26 +1,26 @@
 //! The server under load: our own child, a command's, a process that runs, or one unknown.
 
-use std::{
-    ffi::OsString,
-    fs, io,
-    net::{SocketAddr, TcpStream},
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::{
-            net::UnixStream,
-            process::{CommandExt, ExitStatusExt},
-        },
-    },
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-
-use crate::cli::failure::Failure;
 use netgrace::load::Target;
+use rustix::process::{
+    Pid, Signal, kill_process, kill_process_group, test_kill_process, test_kill_process_group,
+};
+use serde_json::Value;
+
+use super::settings::Stop;
+use super::stdout::ChildStdout;
+use crate::cli::failure::Failure;
+use crate::cli::report;
 
 /// A server is to listen within this.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -30,23 +30,26 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-/// The server under load. A child does not outlive this.
-#[derive(Debug)]
+/// The server under load. A child does not outlive this, nor does what it has started.
+#[derive(Debug, Default)]
 pub(crate) struct Server {
     child: Option<Child>,
     pid: Option<Pid>,
     /// Turns readable when the process ends, even before it is reaped.
     pidfd: Option<OwnedFd>,
-    /// Where the server writes its own report, and the directory that is ours.
+    /// Where a command writes its report.
     report: Option<PathBuf>,
-    directory: Option<PathBuf>,
+    /// What our own server prints: its address, and at the end its report.
+    stdout: Option<ChildStdout>,
     status: Option<ExitStatus>,
+    /// The command that stops the server.
+    stopper: Option<Child>,
 }
 
 impl Server {
-    /// Whoever listens on the target.
+    /// A server of which only the target is known.
     pub(crate) fn unknown() -> Self {
-        Self { child: None, pid: None, pidfd: None, report: None, directory: None, status: None }
+        Self::default()
     }
 
     /// A process that is already running.
@@ -57,7 +60,7 @@ impl Server {
                 "cannot watch process {number}: {error}; is it running, and yours?"
             ))
         })?;
-        let mut server = Self::unknown();
+        let mut server = Self::default();
         (server.pid, server.pidfd) = (Some(pid), open_pidfd(pid));
         Ok(server)
     }
@@ -68,20 +71,16 @@ impl Server {
             Failure::unable(format!("cannot start the own server: {what}: {error}"))
         };
         let program = std::env::current_exe().map_err(|error| failed("own path", error))?;
-        let directory = private_directory().map_err(|error| failed("temporary files", error))?;
-        let (ports, report) = (directory.join("port"), directory.join("report"));
         let mut command = Command::new(program);
-        command.args(["serve", "--listen", "127.0.0.1:0", "-q", "--port-file"]).arg(&ports);
-        command.arg("--report").arg(&report);
-        let mut server = Self::unknown();
-        server.directory = Some(directory);
+        command.args(["serve", "--listen", "127.0.0.1:0", "-q"]);
+        command.args(["--port-file", "-", "--report", "-"]).stdout(Stdio::piped());
+        let mut server = Self::default();
         server.spawn(command).map_err(|error| failed("own program", error))?;
-        let listening = || {
-            let text = fs::read_to_string(&ports).ok()?;
-            text.lines().next()?.parse::<SocketAddr>().ok()
-        };
+        let stdout = server.child.as_mut().and_then(|child| child.stdout.take());
+        let stdout = stdout.map(ChildStdout::collect).transpose();
+        server.stdout = stdout.map_err(|error| failed("its output", error))?;
+        let listening = |server: &Self| server.stdout.as_ref().and_then(ChildStdout::address);
         let addr = server.wait_until_listening(listening, "the own server")?;
-        server.report = Some(report);
         Ok((server, addr))
     }
 
@@ -90,33 +89,31 @@ impl Server {
         let Some((program, args)) = command.split_first() else {
             return Err(Failure::usage("'--' is to be followed by a command"));
         };
-        if answers(target) {
+        if target.accepts() {
             return Err(Failure::unable(format!(
                 "something listens on {target} already; the command's server would not be the \
                  one under load; stop it or name another target"
             )));
         }
         let name = Path::new(program).display().to_string();
-        let mut server = Self::unknown();
+        let mut server = Self::default();
         server.report = report_of(args);
         let mut command = Command::new(program);
-        command.args(args);
+        command.args(args).stdout(ours());
         server
             .spawn(command)
             .map_err(|error| Failure::unable(format!("cannot start '{name}': {error}")))?;
         server.wait_until_listening(
-            || answers(target).then_some(()),
+            |_| target.accepts().then_some(()),
             &format!("'{name}' on {target}"),
         )?;
         Ok(server)
     }
 
-    /// Starts the child in a process group of its own, so that Ctrl-C reaches us alone.
+    /// Starts the child in a process group of its own: Ctrl-C reaches us alone, and what the child
+    /// has started can be ended with it.
     fn spawn(&mut self, mut command: Command) -> io::Result<()> {
-        let stdout =
-            io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from);
-        command.stdin(Stdio::null()).stdout(stdout).process_group(0);
-        let child = command.spawn()?;
+        let child = command.stdin(Stdio::null()).process_group(0).spawn()?;
         self.pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         self.pidfd = self.pid.and_then(open_pidfd);
         self.child = Some(child);
@@ -125,12 +122,12 @@ impl Server {
 
     fn wait_until_listening<T>(
         &mut self,
-        listening: impl Fn() -> Option<T>,
+        listening: impl Fn(&Self) -> Option<T>,
         what: &str,
     ) -> Result<T, Failure> {
         let began = Instant::now();
         loop {
-            if let Some(found) = listening() {
+            if let Some(found) = listening(self) {
                 return Ok(found);
             }
             if self.is_gone() == Some(true) {
@@ -172,7 +169,25 @@ impl Server {
         })
     }
 
-    pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+    /// Tells the server to stop, and does not wait for it.
+    ///
+    /// # Errors
+    ///
+    /// If the signal cannot be sent or the command not be started.
+    pub(crate) fn stop(&mut self, stop: &Stop) -> io::Result<()> {
+        match stop {
+            Stop::Signal(stop) => self.signal(stop.signal),
+            Stop::Command(command) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.args(["-c", command]).stdin(Stdio::null()).stdout(ours()).process_group(0);
+                self.stopper = Some(shell.spawn()?);
+                Ok(())
+            }
+            Stop::MarkOnly => Ok(()),
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) -> io::Result<()> {
         if self.is_gone() == Some(true) {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the server is gone already"));
         }
@@ -188,33 +203,54 @@ impl Server {
         status.code().or_else(|| Some(status.signal()?.saturating_add(128)))
     }
 
-    /// The server's own report, if it writes one.
-    pub(crate) fn report(&self) -> Option<serde_json::Value> {
+    /// What the servers reported of their stops; several reports, of a server and its successor,
+    /// are added. Called after [`end`](Self::end).
+    pub(crate) fn report(&mut self) -> Option<Value> {
+        if let Some(stdout) = self.stdout.take() {
+            let reports = stdout.finish(END_WITHIN);
+            return if reports.len() > 1 {
+                report::merge(&reports).ok()
+            } else {
+                reports.into_iter().next()
+            };
+        }
         let text = fs::read_to_string(self.report.as_ref()?).ok()?;
         serde_json::from_str(text.trim()).ok()
     }
 
-    /// Ends a child that still runs, and waits for it.
+    /// How the command that was to stop the server failed, if it did.
+    pub(crate) fn stop_failure(&mut self) -> Option<String> {
+        let stopper = self.stopper.as_mut()?;
+        match stopper.try_wait() {
+            Ok(Some(status)) if status.success() => None,
+            Ok(Some(status)) => Some(status.to_string()),
+            Ok(None) => Some("it still runs".to_owned()),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Ends a child that still runs and all that it has started, and waits for them.
     pub(crate) fn end(&mut self) {
-        if self.child.is_none() || self.is_gone() == Some(true) {
+        if let Some(stopper) = &mut self.stopper {
+            let pid = i32::try_from(stopper.id()).ok().and_then(Pid::from_raw);
+            end_group(pid, || {
+                if let Err(error) = stopper.try_wait() {
+                    log::debug!("wait for the command of --stop-with: {error}");
+                }
+            });
+        }
+        if self.child.is_none() {
             return;
         }
-        if let Err(error) = self.signal(Signal::TERM) {
-            log::debug!("end the server: {error}");
-        }
-        let began = Instant::now();
-        while self.is_gone() == Some(false) && began.elapsed() < END_WITHIN {
-            thread::sleep(LOOK_EVERY);
-        }
+        let pid = self.pid;
+        end_group(pid, || {
+            self.is_gone();
+        });
         if let Some(child) = &mut self.child
             && self.status.is_none()
+            && let Ok(status) = child.wait()
         {
-            if let Err(error) = child.kill() {
-                log::debug!("kill the server: {error}");
-            }
-            if let Ok(status) = child.wait() {
-                self.status = Some(status);
-            }
+            self.status = Some(status);
         }
     }
 }
@@ -222,12 +258,32 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-        if let Some(directory) = &self.directory
-            && let Err(error) = fs::remove_dir_all(directory)
-        {
-            log::debug!("left behind {}: {error}", directory.display());
+    }
+}
+
+/// Asks the processes of a group to end, and kills those that do not. `reap` collects the one
+/// that is our child.
+fn end_group(pid: Option<Pid>, mut reap: impl FnMut()) {
+    let Some(pid) = pid else { return };
+    reap();
+    for signal in [Signal::TERM, Signal::KILL] {
+        if test_kill_process_group(pid).is_err() {
+            return;
+        }
+        if let Err(error) = kill_process_group(pid, signal) {
+            log::debug!("end the process group: {error}");
+        }
+        let began = Instant::now();
+        while test_kill_process_group(pid).is_ok() && began.elapsed() < END_WITHIN {
+            thread::sleep(LOOK_EVERY);
+            reap();
         }
     }
+}
+
+/// Where a child's standard output goes, since ours may be a report.
+fn ours() -> Stdio {
+    io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
 #[cfg(target_os = "linux")]
@@ -247,27 +303,8 @@ fn is_readable(fd: &OwnedFd) -> bool {
     matches!(poll(&mut fds, Some(&at_once)), Ok(ready) if ready > 0)
 }
 
-/// Whether somebody accepts connections there.
-fn answers(target: &Target) -> bool {
-    match target {
-        Target::Tcp(addr) => TcpStream::connect_timeout(addr, Duration::from_secs(1))
-            .is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok()),
-        Target::Unix(path) => UnixStream::connect(path).is_ok(),
-        _ => false,
-    }
-}
-
 /// The file of a command's `--report FILE`, if it is one of ours.
 fn report_of(args: &[OsString]) -> Option<PathBuf> {
     let at = args.iter().position(|arg| arg == "--report")?;
     args.get(at.checked_add(1)?).filter(|path| *path != "-").map(PathBuf::from)
-}
-
-/// A new directory that only we may read.
-fn private_directory() -> io::Result<PathBuf> {
-    use std::os::unix::fs::DirBuilderExt;
-    let name = format!("netgrace-bench-{}-{}", std::process::id(), super::host::seed());
-    let path = std::env::temp_dir().join(name);
-    fs::DirBuilder::new().mode(0o700).create(&path)?;
-    Ok(path)
 }

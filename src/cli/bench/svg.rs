@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use plotters::{
-    coord::Shift,
-    prelude::*,
-    style::text_anchor::{HPos, Pos, VPos},
-};
-
-use super::{figure, outcome::Outcome, text};
 use netgrace::load::{Interval, Latency};
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::figure;
+use super::outcome::Outcome;
+use super::text;
 
 const SIZE: (u32, u32) = (960, 1080);
 const HEADER: u32 = 56;

@@ -2,32 +2,37 @@
 
 use std::fmt::Write as _;
 
-use super::{
-    chart, figure,
-    outcome::{Complaint, Outcome},
-    value::{Percentile, Sizes},
-};
-use crate::cli::units::format_duration;
 use netgrace::load::{Audit, Interval, Latency, Results};
 use serde_json::Value;
 
+use super::chart;
+use super::figure;
+use super::host::format_time;
+use super::outcome::Outcome;
+use super::value::{Percentile, Sizes};
+use super::verdict::Finding;
+use crate::cli::units::format_duration;
+
 /// The whole report, with a line break at its end.
-pub(crate) fn report(outcome: &Outcome, complaints: &[Complaint]) -> String {
+pub(crate) fn report(outcome: &Outcome, findings: &[Finding]) -> String {
     let mut lines = vec![header(outcome), String::new(), connected(outcome)];
     let results = &outcome.results;
     if !results.load.elapsed.is_zero() {
         lines.push(load(outcome));
-        let list = &outcome.setting.args.percentiles;
+        let list = &outcome.context.settings.args.percentiles;
         latency_lines(&results.latency, results.service.as_ref(), list, &mut lines);
     }
     lines.push(echo(outcome));
     lost(results, &mut lines);
+    steps(results, &mut lines);
+    paused(results, &mut lines);
+    merged(outcome, &mut lines);
     server(outcome, &mut lines);
     if let Some(audit) = &results.audit {
         shutdown(outcome, audit, &mut lines);
     }
     pictures(results, &mut lines);
-    verdict(complaints, &mut lines);
+    verdict(findings, &mut lines);
     let mut text = lines.join("\n");
     text.push('\n');
     text
@@ -35,30 +40,41 @@ pub(crate) fn report(outcome: &Outcome, complaints: &[Complaint]) -> String {
 
 /// `netgrace bench 0.1.0  TARGET   10000 connections, 512 B, 200k msg/s, 10s, seed 42`.
 pub(crate) fn header(outcome: &Outcome) -> String {
-    let plan = &outcome.setting.plan;
+    let plan = &outcome.context.settings.plan;
     let count = |count: usize| figure::count(u64::try_from(count).unwrap_or(u64::MAX));
-    let args = &outcome.setting.args;
     let mut parts = vec![format!("{} connections", plan.connections)];
     if plan.active_connections() < plan.connections {
         parts.push(format!("{} active", plan.active_connections()));
     }
-    parts.push(Sizes(args.size.0, args.size.1).to_string());
-    match args.rate {
-        Some(rate) => parts.push(format!("{} msg/s", figure::count(rate))),
-        None => parts.push("closed loop".to_owned()),
+    if !plan.steps.is_empty() {
+        let steps: Vec<_> = plan.steps.iter().map(|step| count(*step)).collect();
+        parts.push(format!("in steps of {}", steps.join(", ")));
+    }
+    let size = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    parts.push(Sizes(size(plan.size.0), size(plan.size.1)).to_string());
+    match (plan.rate, plan.period) {
+        (Some(rate), _) => parts.push(format!("{} msg/s", figure::quantity(rate))),
+        (None, Some(period)) => parts.push(format!("each every {}", format_duration(period))),
+        (None, None) => parts.push("closed loop".to_owned()),
     }
     if plan.pipeline > 1 {
         parts.push(format!("{} in flight each", count(plan.pipeline)));
     }
-    if args.churn > 0 {
-        parts.push(format!("{} churned/s", figure::count(args.churn)));
+    if plan.churn > 0.0 {
+        parts.push(format!("{} churned/s", figure::quantity(plan.churn)));
     }
-    parts.push(format_duration(plan.stop_after.unwrap_or(plan.duration)));
+    match plan.stop_at {
+        Some(at) => parts.push(format!("until {}", format_time(at))),
+        None => parts.push(format_duration(plan.stop_after.unwrap_or(plan.duration))),
+    }
+    if let Some(worker) = outcome.context.settings.worker {
+        parts.push(format!("worker {} of {}", worker.index, worker.of));
+    }
     parts.push(format!("seed {}", plan.seed));
     format!(
         "netgrace bench {}  {}   {}",
         env!("CARGO_PKG_VERSION"),
-        outcome.targets(),
+        outcome.context.targets(),
         parts.join(", ")
     )
 }
@@ -83,6 +99,9 @@ fn connected(outcome: &Outcome) -> String {
     if connect.churned > 0 {
         line.push_str(&format!("   churned {}", connect.churned));
     }
+    if let Some(elapsed) = connect.reconnect_elapsed {
+        line.push_str(&format!("   all reconnected in {}", figure::duration(elapsed)));
+    }
     line
 }
 
@@ -94,7 +113,9 @@ fn load(outcome: &Outcome) -> String {
         load.messages,
         load.elapsed.as_secs_f64()
     );
-    if let (Some(asked), Some(reached)) = (outcome.setting.plan.rate, outcome.rate_reached()) {
+    if let (Some(asked), Some(reached)) =
+        (outcome.context.settings.plan.rate, outcome.rate_reached())
+    {
         let asked = figure::quantity(asked);
         line.push_str(&format!(" of {asked}/s asked ({:.1}%)", reached * 100.0));
     }
@@ -138,7 +159,7 @@ fn percentiles(latency: &Latency, list: &[Percentile]) -> String {
 fn echo(outcome: &Outcome) -> String {
     let load = &outcome.results.load;
     let back = load.verified_bytes;
-    if !outcome.setting.plan.verify {
+    if !outcome.context.settings.plan.verify {
         return format!(
             "Echo       NOT VERIFIED: {} bytes sent, {back} came back",
             load.sent_bytes
@@ -166,23 +187,70 @@ fn echo(outcome: &Outcome) -> String {
 fn lost(results: &Results, lines: &mut Vec<String>) {
     let errors = &results.errors;
     let mut parts = Vec::new();
-    let mut say = |count: u64, what: &str| {
+    let mut add = |count: u64, what: &str| {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }
     };
-    say(errors.reset, "reset");
-    say(errors.eof_early, "ended early");
-    say(errors.timeout, "timed out");
-    say(errors.flood, "flooded");
-    say(errors.unended, "left open after our half-close");
-    say(errors.connect_refused, "connects refused");
-    say(errors.connect_timeout, "connects timed out");
-    errors.connect_other.iter().for_each(|(what, count)| say(*count, what));
-    errors.other.iter().for_each(|(what, count)| say(*count, what));
+    add(errors.reset, "reset");
+    add(errors.eof_early, "ended early");
+    add(errors.timeout, "timed out");
+    add(errors.flood, "flooded");
+    add(errors.unended, "left open after our half-close");
+    add(errors.connect_refused, "connects refused");
+    add(errors.connect_timeout, "connects timed out");
+    errors.connect_other.iter().for_each(|(what, count)| add(*count, what));
+    errors.other.iter().for_each(|(what, count)| add(*count, what));
     if !parts.is_empty() {
         lines.push(format!("Errors     {}", parts.join(", ")));
     }
+}
+
+/// A row of figures for each step of a ramp.
+fn steps(results: &Results, lines: &mut Vec<String>) {
+    for (at, step) in results.steps.iter().enumerate() {
+        let title = if at == 0 { "Steps" } else { "" };
+        let percentile = |percent: f64| figure::maybe_latency(step.latency.percentile(percent));
+        lines.push(format!(
+            "{title:<10} {:>9} of {:<9} connected in {:>6}  {:>8}/s   p50 {}  p99 {}  max {}",
+            step.connections,
+            step.requested,
+            figure::duration(step.connect_elapsed),
+            figure::quantity(step.messages_per_second()),
+            percentile(50.0),
+            percentile(99.0),
+            figure::maybe_latency(step.latency.max()),
+        ));
+    }
+}
+
+/// That the generator itself stood still.
+fn paused(results: &Results, lines: &mut Vec<String>) {
+    let pauses = &results.pauses;
+    if pauses.count > 0 {
+        lines.push(format!(
+            "Generator  stood still for {} ({} times, at most {}): latencies of that time are its own",
+            figure::duration(pauses.total),
+            pauses.count,
+            figure::duration(pauses.longest),
+        ));
+    }
+}
+
+/// The runs that were merged.
+fn merged(outcome: &Outcome, lines: &mut Vec<String>) {
+    let Some(merged) = &outcome.merged else { return };
+    let mut line = match &merged.workers {
+        Some((of, present)) => format!("Workers    {} of {of}", present.len()),
+        None => format!("Runs       {}", merged.files.len()),
+    };
+    if let Some(skew) = merged.skew {
+        line.push_str(&format!(", began within {}", figure::duration(skew)));
+    }
+    if let Some(skew) = merged.mark_skew {
+        line.push_str(&format!(", took their marks within {}", figure::duration(skew)));
+    }
+    lines.push(line);
 }
 
 fn server(outcome: &Outcome, lines: &mut Vec<String>) {
@@ -202,8 +270,8 @@ fn server(outcome: &Outcome, lines: &mut Vec<String>) {
     }
     let own = outcome.own_usage.cpu_share.unwrap_or(0.0);
     let theirs = usage.cpu_share.unwrap_or(0.0);
-    let threads = outcome.setting.plan.threads as f64;
-    if outcome.setting.plan.rate.is_none() && own > 0.9 * threads && theirs < 0.9 {
+    let threads = outcome.context.settings.plan.threads as f64;
+    if outcome.context.settings.plan.rate.is_none() && own > 0.9 * threads && theirs < 0.9 {
         lines.push(format!(
             "           the generator took {:.0}% of a CPU and may be the limit; see --threads",
             own * 100.0
@@ -216,7 +284,10 @@ fn shutdown(outcome: &Outcome, audit: &Audit, lines: &mut Vec<String>) {
         Some(time) => format!("{what} +{}", figure::duration(time)),
         None => format!("{what} not seen"),
     };
-    let mut line = format!("Shutdown   SIG{}: ", outcome.setting.args.signal.name);
+    let mut line = match outcome.context.settings.signal_name() {
+        Some(name) => format!("Shutdown   SIG{name}: "),
+        None => "Shutdown   ".to_owned(),
+    };
     line.push_str(&after("listener closed", audit.listener_closed));
     line.push_str(&after(", last byte", audit.last_byte));
     line.push_str(&after(", last end", audit.last_close));
@@ -287,23 +358,23 @@ fn pictures(results: &Results, lines: &mut Vec<String>) {
     }
 }
 
-fn verdict(complaints: &[Complaint], lines: &mut Vec<String>) {
+fn verdict(findings: &[Finding], lines: &mut Vec<String>) {
     lines.push(String::new());
-    if complaints.is_empty() {
+    if findings.is_empty() {
         lines.push("Result     PASS".to_owned());
         return;
     }
-    let mut sorted: Vec<_> = complaints.iter().collect();
-    sorted.sort_by_key(|complaint| complaint.code);
-    let interrupted = sorted.iter().all(|complaint| complaint.code == 130);
-    let code = sorted.first().map_or(0, |complaint| complaint.code);
+    let mut sorted: Vec<_> = findings.iter().collect();
+    sorted.sort_by_key(|finding| finding.code);
+    let interrupted = sorted.iter().all(|finding| finding.code == 130);
+    let code = sorted.first().map_or(0, |finding| finding.code);
     let name = if interrupted { "INTERRUPTED" } else { "FAIL" };
     let mut line = format!("Result     {name} (exit {code})");
-    let mut said = sorted.iter().filter(|complaint| complaint.code != 130 || !interrupted);
-    if let Some(first) = said.next() {
+    let mut listed = sorted.iter().filter(|finding| finding.code != 130 || !interrupted);
+    if let Some(first) = listed.next() {
         let written = write!(line, ": {}", first.text);
         debug_assert!(written.is_ok(), "writing to a string");
     }
     lines.push(line);
-    lines.extend(said.map(|complaint| format!("           {}", complaint.text)));
+    lines.extend(listed.map(|finding| format!("           {}", finding.text)));
 }

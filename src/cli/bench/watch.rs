@@ -1,27 +1,30 @@
 //! Watches a run: shows it, samples the server, stops it for the audit, heeds Ctrl-C.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::process::{Signal, getpid};
+use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
+use rustix::process::getpid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
-use super::{json, progress::Display, server::Server, usage::Sample};
+use super::progress::Display;
+use super::server::Server;
+use super::settings::Stop;
+use super::usage::Sample;
+use super::value::Url;
+use super::{json, metrics, publish};
+use crate::cli::failure::Failure;
 use crate::cli::signal;
-use crate::cli::{failure::Failure, output};
-use netgrace::load::{Flow, Interval, Observer, Phase, Progress};
 
 /// The observer of a run.
 #[derive(Debug)]
 pub(crate) struct Watch<'s> {
     pub(crate) server: &'s mut Server,
     pub(crate) display: Display,
-    pub(crate) signal: Signal,
+    pub(crate) stop: Stop,
+    pub(crate) metrics: Option<Url>,
     pub(crate) interrupted: Arc<AtomicBool>,
     /// Write each interval to stdout.
     pub(crate) ndjson: bool,
@@ -44,7 +47,14 @@ pub(crate) fn interruption() -> Result<Arc<AtomicBool>, Failure> {
 
 impl Watch<'_> {
     fn sample(&self) -> [Option<Sample>; 2] {
-        [self.server.pid().and_then(Sample::take), Sample::take(getpid())]
+        let server = match &self.metrics {
+            Some(url) => {
+                let sample = metrics::sample(url);
+                sample.inspect_err(|error| log::warn!("--metrics {url}: {error}")).ok()
+            }
+            None => self.server.pid().and_then(Sample::take),
+        };
+        [server, Sample::take(getpid())]
     }
 }
 
@@ -65,11 +75,8 @@ impl Observer for Watch<'_> {
     fn interval(&mut self, interval: &Interval) {
         self.display.interval(interval);
         if self.ndjson {
-            let mut line = json::interval(interval);
-            if let Some(object) = line.as_object_mut() {
-                object.insert("event".to_owned(), "interval".into());
-            }
-            if let Err(error) = output::print(&format!("{line}\n")) {
+            let line = json::interval(interval, false);
+            if let Err(error) = publish::print_event(line, "interval") {
                 log::debug!("stdout: {error}");
             }
         }
@@ -80,7 +87,7 @@ impl Observer for Watch<'_> {
     }
 
     fn stop_server(&mut self) -> io::Result<()> {
-        self.server.signal(self.signal)
+        self.server.stop(&self.stop)
     }
 
     fn is_server_gone(&mut self) -> Option<bool> {

@@ -132,7 +132,7 @@ impl Predecessor {
     pub(crate) fn is_gone(&self, has_copies: bool) -> bool {
         match self.taker {
             Taker::Alone => {
-                info!(target: TARGET, "the predecessor has let go of the sockets");
+                info!(target: TARGET, "the predecessor has closed its copies of the sockets");
                 true
             }
             Taker::Declined => !has_copies,

@@ -81,32 +81,28 @@ pub(super) fn write(report: &Report, least: Grade, f: &mut impl Write) -> fmt::R
         counts.open_at_stop,
         counts.swept,
     )?;
+    let reasons = [
+        ("drained", counts.drained),
+        ("peer_closed", counts.peer_closed),
+        ("reset_by_peer", counts.reset_by_peer),
+        ("host_closed", counts.host_closed),
+        ("idle_timeout", counts.idle_timeout),
+        ("io_error", counts.io_error),
+        ("forced_clean", counts.forced_clean),
+        ("forced_lossy", counts.forced_lossy),
+    ];
+    reasons.iter().try_for_each(|(name, count)| write!(f, r#""{name}":{count},"#))?;
     write!(
         f,
-        r#""drained":{},"peer_closed":{},"reset_by_peer":{},"idle_timeout":{},"io_error":{},"#,
-        counts.drained,
-        counts.peer_closed,
-        counts.reset_by_peer,
-        counts.idle_timeout,
-        counts.io_error,
-    )?;
-    write!(
-        f,
-        r#""forced_clean":{},"forced_lossy":{},"unconfirmed":{},"half_open":{},"backlog_left":{}}},"#,
-        counts.forced_clean,
-        counts.forced_lossy,
+        r#""unconfirmed":{},"half_open":{},"backlog_left":{}}},"gated":{},"#,
         report.unconfirmed,
         Known(counts.half_open),
         Known(counts.backlog_left),
+        Known(report.gated),
     )?;
     write!(
         f,
-        r#""gated":{},"bytes":{{"read":{},"written":{},"late":{},"unsent":{},"peer_aborted":{}}}}}"#,
-        Known(report.gated),
-        bytes.read,
-        bytes.written,
-        bytes.late,
-        bytes.unsent,
-        bytes.peer_aborted,
+        r#""bytes":{{"read":{},"written":{},"late":{},"unsent":{},"peer_aborted":{}}}}}"#,
+        bytes.read, bytes.written, bytes.late, bytes.unsent, bytes.peer_aborted,
     )
 }

@@ -49,6 +49,7 @@ pub(super) fn write_connections(report: &Report, f: &mut fmt::Formatter<'_>) -> 
         (counts.drained, "drained"),
         (counts.peer_closed, "closed by the peer"),
         (counts.reset_by_peer, "reset by the peer"),
+        (counts.host_closed, "closed by the host"),
         (counts.idle_timeout, "closed as idle"),
         (counts.io_error, "ended by an error"),
         (counts.forced_clean, "closed by force with nothing owed"),

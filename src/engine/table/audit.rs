@@ -2,14 +2,17 @@
 
 use super::Table;
 use crate::engine::connection::Connection;
-use crate::engine::echo::Place;
+use crate::engine::lists::Place;
 use crate::engine::stream::Stream;
 
 impl<S: Stream> Table<S> {
     /// What contradicts the order of the aging list: the silent longest come first, within a span
     /// of 2^`bits` milliseconds.
-    pub(in crate::engine) fn audit_age(&mut self, bits: u32) -> Result<(), String> {
-        let aging = self.lists.of(self.lists.aging()).audit(&mut self.slots)?;
+    pub(crate) fn audit_age(&mut self, bits: u32) -> Result<(), String> {
+        let place = self.lists.aging();
+        let lists = self.lists.audit(&mut self.slots)?;
+        let aging = lists.into_iter().find(|(found, _)| *found == place);
+        let aging = aging.map_or(Vec::new(), |(_, slots)| slots);
         let active = |at: &u32| self.get(*at).map(Connection::active);
         for (first, second) in aging.iter().zip(aging.iter().skip(1)) {
             let (Some(before), Some(after)) = (active(first), active(second)) else { continue };
@@ -21,10 +24,10 @@ impl<S: Stream> Table<S> {
     }
 
     /// What of the lists contradicts the slots.
-    pub(in crate::engine) fn audit(&mut self) -> Result<(), String> {
+    pub(crate) fn audit(&mut self) -> Result<(), String> {
         let mut listed: usize = 0;
-        for place in [Place::Even, Place::Odd, Place::Stuck, Place::Lingering, Place::Closed] {
-            for at in self.lists.of(place).audit(&mut self.slots)? {
+        for (place, slots) in self.lists.audit(&mut self.slots)? {
+            for at in slots {
                 let actual = self.get(at).map(Connection::place);
                 if actual != Some(place) {
                     return Err(format!("slot {at}: on the list {place:?}, in truth {actual:?}"));
@@ -38,7 +41,7 @@ impl<S: Stream> Table<S> {
         for (at, slot) in &self.slots {
             let at = u32::try_from(at).unwrap();
             let (is_ready, is_paused) = (ready.contains(&at), paused.contains(&at));
-            let closed = slot.connection.place() == Place::Closed;
+            let closed = slot.connection.place() == Place::CLOSED;
             if slot.connection.is_paused() != is_paused || (closed && (is_ready || is_paused)) {
                 return Err(format!("slot {at}: ready {is_ready}, paused {is_paused}"));
             }

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 
 use super::model::{BUFFER, Model};
 use super::script::{Actor, Answer, Script};
-use crate::engine::connection::Connection;
+use crate::engine::connection::{Connection, Proof};
 use crate::engine::deadline::Tick;
-use crate::engine::echo::{Flow, Place, Work};
+use crate::engine::echo::{Flow, Work};
+use crate::engine::lists::Place;
 use crate::engine::pipe::Pipes;
 use crate::engine::report::{ByteCounts, CloseReason};
 use crate::token::Readiness;
@@ -61,7 +62,7 @@ impl Pair {
     fn new() -> Self {
         let actor = Actor::new(Script::default());
         Self {
-            connection: Connection::new(actor, 1, 0, Tick::default(), Place::Even),
+            connection: Connection::new(actor, 1, 0, Tick::default(), Place::SERVED, false),
             model: Model::new(),
             bytes: ByteCounts::default(),
             pipes: Pipes::new(),
@@ -87,6 +88,7 @@ impl Pair {
             pipes: &mut self.pipes,
             budget,
             room,
+            segment: 0,
             mark: Tick::default(),
             bytes: &mut self.bytes,
         };
@@ -106,24 +108,16 @@ impl Pair {
     fn finish(&mut self, mut script: Script) -> Flow {
         let reason = CloseReason::Drained;
         let flow = self.work(64, usize::MAX, |connection, work| connection.finish(reason, work));
-        assert_eq!(flow, self.model.finish(reason, 64, &mut script));
+        assert_eq!(flow, self.model.finish(64, &mut script));
         self.compare(&script, flow);
         flow
     }
 
     #[track_caller]
-    fn force(&mut self, mut script: Script) -> CloseReason {
-        let reason = self.work(0, usize::MAX, Connection::force);
-        assert_eq!(reason, self.model.force(&mut script));
-        self.compare_streams(&script);
-        reason
-    }
-
-    #[track_caller]
     fn compare(&mut self, script: &Script, flow: Flow) {
-        if !matches!(flow, Flow::Close(_)) {
+        if !matches!(flow, Flow::Close(_) | Flow::Ended) {
             let paid = self.model.is_open() && self.model.owed == 0;
-            assert_eq!(self.connection.owes_nothing(), paid);
+            assert_eq!(self.connection.is_flushed(), paid);
             assert_eq!(self.connection.is_dry(), paid && self.model.is_dry);
         }
         self.compare_streams(script);
@@ -139,18 +133,19 @@ impl Pair {
 
     #[track_caller]
     fn close(mut self, reason: CloseReason) {
+        let proof = if reason == CloseReason::ForcedLossy { Proof::Reset } else { Proof::None };
         let closing =
-            self.connection.close(reason, true, &mut self.bytes, &mut self.pipes, &mut ());
+            self.connection.close(reason, proof, &mut self.bytes, &mut self.pipes, &mut ());
         let (bytes, reset) = self.model.close(reason);
         let actor = self.connection.stream_mut();
-        assert_eq!((closing.bytes, self.bytes), (bytes, bytes), "{reason}");
+        let total = ByteCounts { written: self.bytes.written, ..bytes };
+        assert_eq!((closing.bytes, self.bytes), (bytes, total), "{reason}");
+        assert_eq!(self.bytes.written, bytes.written);
         assert_eq!(bytes.read, bytes.written + bytes.late + bytes.unsent + bytes.peer_aborted);
-        assert_eq!((actor.given as u64, actor.taken.len() as u64), (bytes.read, bytes.written));
+        let taken = bytes.written + closing.destroyed;
+        assert_eq!((actor.given as u64, actor.taken.len() as u64), (bytes.read, taken));
         assert_eq!(actor.is_reset, reset);
-        if closing.confirmed {
-            assert!(bytes.unsent == 0 && bytes.peer_aborted == 0);
-        }
-        assert_eq!(self.connection.place(), Place::Closed);
+        assert_eq!(self.connection.place(), Place::CLOSED);
         let script = self.play(&[], &[]);
         assert_eq!(self.pump(PLENTY, script), Flow::Wait);
     }
@@ -208,6 +203,7 @@ fn every_state_meets_every_event_and_every_answer() {
                             let flow = pair.pump(Pump { said, probe, budget, room }, script);
                             match flow {
                                 Flow::Close(reason) => pair.close(reason),
+                                Flow::Ended => pair.close(CloseReason::PeerClosed),
                                 _ => pair.close(CloseReason::IdleTimeout),
                             }
                         }
@@ -219,14 +215,11 @@ fn every_state_meets_every_event_and_every_answer() {
 }
 
 #[test]
-fn every_state_is_finished_and_forced_with_every_answer() {
+fn every_state_is_finished_and_cut_with_every_answer() {
     for state in states() {
         for read in ANSWERS {
             for write in ANSWERS {
-                let mut pair = state();
-                let script = pair.play(&go_on(read), &go_on(write));
-                let reason = pair.force(script);
-                pair.close(reason);
+                state().close(CloseReason::ForcedLossy);
                 let mut pair = state();
                 let mut script = pair.play(&go_on(read), &[]);
                 if !matches!(write, Answer::Block | Answer::Interrupt | Answer::NoBuffers) {
@@ -245,7 +238,7 @@ fn every_state_is_finished_and_forced_with_every_answer() {
 enum Step {
     Pump(Pump),
     Finish,
-    Force,
+    Cut,
 }
 
 fn answers(zero: bool) -> impl Strategy<Value = Vec<Answer>> {
@@ -269,7 +262,7 @@ fn steps() -> impl Strategy<Value = (Step, Vec<Answer>, Vec<Answer>)> {
     let room = prop_oneof![5 => Just(usize::MAX), 1 => Just(0)];
     let pump = (said, any::<bool>(), 0_usize..40, room)
         .prop_map(|(said, probe, budget, room)| Step::Pump(Pump { said, probe, budget, room }));
-    let step = prop_oneof![20 => pump, 1 => Just(Step::Finish), 1 => Just(Step::Force)];
+    let step = prop_oneof![20 => pump, 1 => Just(Step::Finish), 1 => Just(Step::Cut)];
     (step, answers(true), answers(false))
 }
 
@@ -289,11 +282,18 @@ proptest! {
             let flow = match step {
                 Step::Pump(pump) => pair.pump(pump, script),
                 Step::Finish => pair.finish(script),
-                Step::Force => Flow::Close(pair.force(script)),
+                Step::Cut => Flow::Close(CloseReason::ForcedLossy),
             };
-            if let Flow::Close(reason) = flow {
-                pair.close(reason);
-                return Ok(());
+            match flow {
+                Flow::Close(reason) => {
+                    pair.close(reason);
+                    return Ok(());
+                }
+                Flow::Ended => {
+                    pair.close(CloseReason::PeerClosed);
+                    return Ok(());
+                }
+                Flow::Wait | Flow::Again | Flow::Pause => {}
             }
         }
         pair.close(CloseReason::IdleTimeout);

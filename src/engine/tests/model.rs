@@ -10,12 +10,11 @@ use crate::token::Readiness;
 /// The read buffer of these tests.
 pub(super) const BUFFER: usize = 8;
 const INTERRUPTS: usize = 8;
-const FORCED_DISCARD: usize = 256 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Open,
-    Lingering(CloseReason),
+    Lingering,
     Closed,
 }
 
@@ -71,7 +70,7 @@ impl Model {
     ) -> Flow {
         match self.state {
             State::Closed => Flow::Wait,
-            State::Lingering(reason) => self.discard(reason, budget, script),
+            State::Lingering => self.discard(budget, script),
             State::Open => self.echo(said, probe, budget, room, script),
         }
     }
@@ -108,7 +107,7 @@ impl Model {
                 return Flow::Pause;
             }
             match call(|| script.read(BUFFER)) {
-                Call::Took(0) => return Flow::Close(CloseReason::PeerClosed),
+                Call::Took(0) => return Flow::Ended,
                 Call::Took(count) => {
                     self.read += count;
                     self.owed = count;
@@ -142,10 +141,10 @@ impl Model {
         }
     }
 
-    fn discard(&mut self, reason: CloseReason, mut budget: usize, script: &mut Script) -> Flow {
+    fn discard(&mut self, mut budget: usize, script: &mut Script) -> Flow {
         while budget > 0 {
             match call(|| script.read(BUFFER)) {
-                Call::Took(0) => return Flow::Close(reason),
+                Call::Took(0) => return Flow::Ended,
                 Call::Took(count) => {
                     self.read += count;
                     self.late += count;
@@ -159,59 +158,41 @@ impl Model {
         Flow::Again
     }
 
-    pub(super) fn finish(
-        &mut self,
-        reason: CloseReason,
-        budget: usize,
-        script: &mut Script,
-    ) -> Flow {
+    pub(super) fn finish(&mut self, budget: usize, script: &mut Script) -> Flow {
         if self.state != State::Open || self.owed > 0 {
             return Flow::Wait;
         }
         match call(|| script.shutdown.map_or(Ok(0), |answer| answer.of(0))) {
             Call::Took(_) => {
-                self.state = State::Lingering(reason);
-                if self.is_dry { Flow::Wait } else { self.discard(reason, budget, script) }
+                self.state = State::Lingering;
+                if self.is_dry { Flow::Wait } else { self.discard(budget, script) }
             }
             Call::Broken(reason) => Flow::Close(reason),
             Call::Block | Call::Later => Flow::Close(CloseReason::IoError),
         }
     }
 
-    pub(super) fn force(&mut self, script: &mut Script) -> CloseReason {
-        let mut reason = CloseReason::ForcedClean;
-        match self.state {
-            State::Open => {
-                if self.owed > 0
-                    && let Some(Flow::Close(reason)) = self.pay(script)
-                {
-                    return reason;
-                }
-                if self.owed > 0 {
-                    return CloseReason::ForcedLossy;
-                }
-            }
-            State::Lingering(because) => reason = because,
-            State::Closed => return CloseReason::ForcedClean,
-        }
-        match self.discard(reason, FORCED_DISCARD, script) {
-            Flow::Close(reason) => reason,
-            Flow::Wait | Flow::Again | Flow::Pause => CloseReason::ForcedClean,
-        }
-    }
-
-    /// The account, and whether the end must be a reset.
+    /// The account, and whether the end must be a reset. What a reset of ours destroys in the
+    /// kernel is not known here: all that was written is taken for it.
     pub(super) fn close(&mut self, reason: CloseReason) -> (ByteCounts, bool) {
         self.state = State::Closed;
+        let reset = reason == CloseReason::ForcedLossy;
         let aborted = matches!(reason, CloseReason::ResetByPeer | CloseReason::IoError);
         let owed = self.owed as u64;
+        let written = (self.read - self.late - self.owed) as u64;
         let bytes = ByteCounts {
             read: self.read as u64,
-            written: (self.read - self.late - self.owed) as u64,
+            written: if reset { 0 } else { written },
             late: self.late as u64,
-            unsent: if aborted { 0 } else { owed },
+            unsent: if reset {
+                owed + written
+            } else if aborted {
+                0
+            } else {
+                owed
+            },
             peer_aborted: if aborted { owed } else { 0 },
         };
-        (bytes, owed > 0)
+        (bytes, owed > 0 || reset)
     }
 }

@@ -74,6 +74,8 @@ pub(super) struct Actor<const PIPES: bool> {
     pub(super) calls: usize,
     /// Calls that took bytes into a pipe.
     pub(super) fills: usize,
+    /// What the kernel says of it; by default, that it cannot be asked.
+    pub(super) status: Option<Status>,
 }
 
 /// What stands at a place of the input.
@@ -163,7 +165,7 @@ impl<const PIPES: bool> Stream for Actor<PIPES> {
     }
 
     fn status(&mut self, (): &mut ()) -> Status {
-        Status::Unknown
+        self.status.unwrap_or(Status::Unknown)
     }
 
     fn quick_ack(&mut self) {}

@@ -1,29 +1,26 @@
 //! The coordinator: leads its workers through the phases and gathers what they find.
 
+mod gather;
+mod ramp;
 mod stop;
+mod team;
 
-use std::{
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, RecvTimeoutError},
-    },
-    thread::{self, JoinHandle},
-    time::Duration,
-};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, SystemTime};
 
-use mio::Waker;
-
-use super::{
-    Error, Plan, Results,
-    clock::{Clock, NEVER, nanos},
-    control::{Control, Gauges, Note, Phase, Progress},
-    observer::{Flow, Observer},
-    payload::Block,
-    series::Series,
-    source::Pool,
-    tally::Tally,
-    worker::{Share, Shared, Worker},
-};
+use self::team::{WorkerHandle, worker_plans};
+use super::clock::{Clock, NEVER, nanos};
+use super::control::{Control, Milestone, Milestones, Phase, Progress, WorkerMessage};
+use super::observer::{Flow, Observer};
+use super::payload::PayloadBlock;
+use super::plan::Plan;
+use super::pool::Pool;
+use super::results::Results;
+use super::series::Series;
+use super::worker::{PAUSE_MIN, Shared};
+use crate::error::Error;
 
 /// The observer is asked this often.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,100 +35,73 @@ const HURRY: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Plan`](super::ErrorKind::Plan) for a value out of range,
-/// [`ErrorKind::System`](super::ErrorKind::System) where a poll or a thread cannot be had.
+/// [`ErrorKind::Config`](crate::ErrorKind::Config) for a value out of range,
+/// [`ErrorKind::Poll`](crate::ErrorKind::Poll) where a poll or a thread cannot be had.
 pub fn run(plan: Plan, observer: &mut dyn Observer) -> Result<Results, Error> {
     plan.check()?;
-    let (sender, notes) = mpsc::channel();
+    let (sender, inbox) = mpsc::channel();
     let plan = Arc::new(plan);
     let control = Arc::new(Control::new(Clock::start()));
-    let pool = Pool::choose(&plan.sources, plan.source_ports, &plan.targets, plan.connections);
+    let pool = Pool::choose(&plan);
+    let preferred: Arc<[AtomicU32]> = plan.targets.iter().map(|_| AtomicU32::new(0)).collect();
     let shared = Shared {
         plan: Arc::clone(&plan),
-        block: Arc::new(Block::new(plan.seed)),
+        block: Arc::new(PayloadBlock::new(plan.seed)),
         pool: pool.map(Arc::new),
+        preferred: Arc::clone(&preferred),
         control: Arc::clone(&control),
-        notes: sender,
+        coordinator: sender,
     };
     let mut workers = Vec::new();
-    for share in shares(&plan) {
-        workers.push(Hand::start(&shared, share)?);
+    for worker_plan in worker_plans(&plan) {
+        workers.push(WorkerHandle::start(&shared, worker_plan)?);
     }
+    let has_schedule = plan.rate_of(plan.active_connections()).is_some();
     let block = Arc::clone(&shared.block);
     drop(shared);
-    let series = Series::new(plan.interval, workers.len(), plan.rate.is_some());
-    let said = vec![Said::default(); workers.len()];
+    let series = Series::new(plan.interval, workers.len(), has_schedule);
+    let reached = vec![Milestones::default(); workers.len()];
     let results = Results::default();
-    let mut run =
-        Run { plan, control, block, workers, notes, observer, series, said, results, tick_at: 0 };
+    let now = control.clock.now();
+    let at = |time: SystemTime| control.clock.at(time);
+    let (start_at, stop_at) = (plan.start_at.map(at), plan.stop_at.map(at));
+    let mut run = Run {
+        plan,
+        control,
+        block,
+        workers,
+        inbox,
+        observer,
+        series,
+        reached,
+        results,
+        preferred,
+        start_at,
+        stop_at,
+        tick_at: 0,
+        seen_at: now,
+    };
     run.lead();
     Ok(run.gather())
-}
-
-/// Splits the plan among the workers.
-fn shares(plan: &Plan) -> Vec<Share> {
-    let threads = plan.threads.min(plan.connections).max(1);
-    let part = |whole: usize, id: usize| {
-        let each = whole.checked_div(threads).unwrap_or(0);
-        let rest = whole.checked_rem(threads).unwrap_or(0);
-        each.saturating_add(usize::from(id < rest))
-    };
-    let mut first = 0_usize;
-    (0..threads)
-        .map(|id| {
-            let seats = part(plan.connections, id);
-            let messages = plan.messages.map(|all| {
-                let all = usize::try_from(all).unwrap_or(usize::MAX);
-                u64::try_from(part(all, id)).unwrap_or(u64::MAX)
-            });
-            let active = part(plan.active_connections(), id).min(seats);
-            let share = Share { id, threads, seats, active, first, messages };
-            first = first.saturating_add(seats);
-            share
-        })
-        .collect()
-}
-
-/// A worker's thread, as the coordinator holds it.
-struct Hand {
-    thread: Option<JoinHandle<()>>,
-    waker: Waker,
-    gauges: Arc<Gauges>,
-}
-
-impl Hand {
-    fn start(shared: &Shared, share: Share) -> Result<Self, Error> {
-        let gauges = Arc::new(Gauges::default());
-        let (worker, waker) = Worker::new(shared.clone(), share, Arc::clone(&gauges))
-            .map_err(|error| Error::system("a poll for the load generator", error))?;
-        let name = format!("load-{}", share.id);
-        let thread = thread::Builder::new().name(name).spawn(|| worker.run());
-        let thread =
-            thread.map_err(|error| Error::system("a thread for the load generator", error))?;
-        Ok(Self { thread: Some(thread), waker, gauges })
-    }
-}
-
-/// What a worker has said so far.
-#[derive(Clone, Copy, Debug, Default)]
-struct Said {
-    connected: bool,
-    spent: bool,
-    settled: bool,
-    empty: bool,
 }
 
 struct Run<'o> {
     plan: Arc<Plan>,
     control: Arc<Control>,
-    block: Arc<Block>,
-    workers: Vec<Hand>,
-    notes: Receiver<(usize, Note)>,
+    block: Arc<PayloadBlock>,
+    workers: Vec<WorkerHandle>,
+    inbox: Receiver<(usize, WorkerMessage)>,
     observer: &'o mut dyn Observer,
     series: Series,
-    said: Vec<Said>,
+    reached: Vec<Milestones>,
     results: Results,
+    preferred: Arc<[AtomicU32]>,
+    /// When measuring begins and when the server is stopped, where a time of day is given.
+    start_at: Option<u64>,
+    stop_at: Option<u64>,
     tick_at: u64,
+    /// When this thread last looked at the clock.
+    seen_at: u64,
 }
 
 impl Run<'_> {
@@ -139,9 +109,9 @@ impl Run<'_> {
     fn lead(&mut self) {
         self.enter(Phase::Connecting);
         let began = self.control.clock.now();
-        self.wait(None, |said| said.connected);
-        self.results.connect.elapsed =
-            Duration::from_nanos(self.control.clock.now().saturating_sub(began));
+        self.wait_until(self.start_at.unwrap_or(NEVER), &[Milestone::Connected]);
+        let connected = self.control.clock.now();
+        self.results.connect.elapsed = Duration::from_nanos(connected.saturating_sub(began));
         let nobody = self.progress().open == 0;
         if !self.results.interrupted && !nobody {
             self.load();
@@ -154,32 +124,61 @@ impl Run<'_> {
 
     /// The load itself, and its end.
     fn load(&mut self) {
-        if !self.plan.warmup.is_zero() {
-            self.enter(Phase::Warmup);
-            self.wait(Some(self.plan.warmup), |said| said.empty);
-        }
+        self.warm_up();
         let mut end = self.control.clock.now();
         if !self.results.interrupted {
-            self.enter(Phase::Measuring);
-            self.series.begin(self.control.since());
-            let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
-            end = self.wait(Some(duration), |said| said.spent || said.empty);
+            end = self.measure();
         }
         let measured = self.series.start().is_some();
-        if self.plan.stop_after.is_some() && measured && !self.results.interrupted {
+        if self.plan.has_audit() && measured && !self.results.interrupted {
             self.audit();
             return;
         }
         self.enter_since(Phase::Settling, end);
         self.measured_until(end);
         self.series.end(end);
-        self.wait_on(self.patience(), |said| said.settled);
+        self.wait_on(self.patience(), &[Milestone::Settled]);
         self.close();
+    }
+
+    /// Loads the server unmeasured, until the time of day to begin where one is given.
+    fn warm_up(&mut self) {
+        let warmup = nanos(self.plan.warmup);
+        if let Some(start) = self.start_at {
+            self.wait_until(start.saturating_sub(warmup), &[]);
+        }
+        if warmup > 0 && !self.results.interrupted {
+            self.enter(Phase::Warmup);
+            let end = self.start_at.unwrap_or_else(|| self.control.since().saturating_add(warmup));
+            self.wait_until(end, &[Milestone::Empty]);
+        }
+    }
+
+    /// Measures; returns when that ended.
+    fn measure(&mut self) -> u64 {
+        let now = self.control.clock.now();
+        // The workers know the planned end before it comes: what is due then is outside.
+        let began = self.start_at.filter(|start| *start <= now).unwrap_or(now);
+        let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
+        let planned = match self.stop_at {
+            Some(stop) => stop,
+            None if !self.plan.steps.is_empty() => NEVER,
+            None => began.saturating_add(nanos(duration)),
+        };
+        self.control.plan_end(planned);
+        self.enter_since(Phase::Measuring, began);
+        self.series.begin(began);
+        let before = Duration::from_nanos(now.saturating_sub(began));
+        self.results.measured_from = SystemTime::now().checked_sub(before);
+        if self.plan.steps.is_empty() {
+            return self.wait_until(planned, &[Milestone::Spent, Milestone::Empty]);
+        }
+        self.climb()
     }
 
     fn close(&mut self) {
         self.enter(Phase::Closing);
-        self.wait_on(self.patience().max(TICK), |said| said.empty);
+        self.wait_on(self.patience().max(TICK), &[Milestone::Empty]);
     }
 
     /// How long the end of the run waits for the server.
@@ -212,63 +211,56 @@ impl Run<'_> {
         }
     }
 
-    /// Waits until every worker has said so, at most `patience`, or until the observer ends it;
-    /// returns when that was, which is not after the end of the patience.
-    fn wait(&mut self, patience: Option<Duration>, is_done: fn(&Said) -> bool) -> u64 {
-        let clock = self.control.clock;
-        let deadline =
-            patience.map_or(NEVER, |patience| self.control.since().saturating_add(nanos(patience)));
+    /// Waits until every worker has reached one of these milestones, at most until `deadline`, or
+    /// until the observer ends it. Returns when that was, at the latest `deadline`.
+    fn wait_until(&mut self, deadline: u64, any_of: &[Milestone]) -> u64 {
         loop {
             self.tick();
-            let now = clock.now();
-            let done = self.said.iter().all(is_done);
+            let now = self.control.clock.now();
+            let done = !any_of.is_empty() && self.have_all_reached(any_of);
             if done || now >= deadline || self.results.interrupted {
                 return now.min(deadline);
             }
             let until = deadline.min(self.tick_at);
             self.listen(Duration::from_nanos(until.saturating_sub(now)));
+            self.notice_pause(until);
         }
     }
 
-    /// As [`wait`](Self::wait), even if the observer has ended the run.
-    fn wait_on(&mut self, patience: Duration, is_done: fn(&Said) -> bool) {
+    /// Waits from now on for at most `patience`, even if the observer has ended the run. Time in
+    /// which this thread stood still does not count.
+    fn wait_on(&mut self, patience: Duration, any_of: &[Milestone]) {
         let interrupted = std::mem::replace(&mut self.results.interrupted, false);
-        self.wait(Some(patience), is_done);
+        let mut deadline = self.control.clock.now().saturating_add(nanos(patience));
+        loop {
+            let total = self.results.pauses.total;
+            self.wait_until(deadline.min(self.tick_at), any_of);
+            let paused = self.results.pauses.total.saturating_sub(total);
+            deadline = deadline.saturating_add(nanos(paused));
+            let is_over = self.control.clock.now() >= deadline;
+            if is_over || self.have_all_reached(any_of) || self.results.interrupted {
+                break;
+            }
+        }
         self.results.interrupted |= interrupted;
     }
 
-    fn listen(&mut self, patience: Duration) {
-        match self.notes.recv_timeout(patience) {
-            Ok((id, note)) => self.note(id, note),
-            Err(RecvTimeoutError::Timeout) => {}
-            // All workers have ended by themselves; there is nothing to wait for.
-            Err(RecvTimeoutError::Disconnected) => self.results.interrupted = true,
+    /// Counts the time that this thread stood still, if it woke much later than `expected`.
+    /// Returns that time.
+    fn notice_pause(&mut self, expected: u64) -> u64 {
+        let now = self.control.clock.now();
+        let late = now.saturating_sub(expected.max(self.seen_at));
+        self.seen_at = now;
+        if late <= PAUSE_MIN {
+            return 0;
         }
+        self.results.pauses.add(late);
+        late
     }
 
-    fn take_notes(&mut self) {
-        while let Ok((id, note)) = self.notes.try_recv() {
-            self.note(id, note);
-        }
-    }
-
-    fn note(&mut self, id: usize, note: Note) {
-        let Some(said) = self.said.get_mut(id) else {
-            return;
-        };
-        match note {
-            Note::Connected => said.connected = true,
-            Note::Spent => said.spent = true,
-            Note::Settled => said.settled = true,
-            Note::Empty => said.empty = true,
-            Note::Step(step) => {
-                if let Some(interval) = self.series.add(*step) {
-                    self.observer.interval(&interval);
-                    self.results.intervals.push(interval);
-                }
-            }
-            Note::Done(tally) => self.add(&tally),
-        }
+    /// Returns whether every worker has reached one of these milestones.
+    fn have_all_reached(&self, any_of: &[Milestone]) -> bool {
+        self.reached.iter().all(|reached| any_of.iter().any(|one| reached.contains(*one)))
     }
 
     fn tick(&mut self) {
@@ -288,7 +280,7 @@ impl Run<'_> {
         let phase = self.control.phase();
         let planned = match phase {
             Phase::Warmup => Some(self.plan.warmup),
-            Phase::Measuring => Some(self.plan.stop_after.unwrap_or(self.plan.duration)),
+            Phase::Measuring => self.planned_duration(),
             Phase::Auditing => Some(self.plan.exit_within),
             Phase::Settling => Some(self.plan.settle),
             _ => None,
@@ -304,47 +296,13 @@ impl Run<'_> {
         progress
     }
 
-    /// Joins the workers and closes the account.
-    fn gather(mut self) -> Results {
-        for worker in &mut self.workers {
-            if let Some(thread) = worker.thread.take()
-                && thread.join().is_err()
-            {
-                self.results.errors.add_other("a load generator thread failed".to_owned());
-            }
+    /// How long the measured time is planned to be.
+    fn planned_duration(&self) -> Option<Duration> {
+        if !self.plan.steps.is_empty() {
+            return None;
         }
-        self.take_notes();
-        let totals = self.series.take_totals();
-        let results = &mut self.results;
-        results.connect.requested = u64::try_from(self.plan.connections).unwrap_or(u64::MAX);
-        results.load.messages = totals.messages;
-        results.load.message_bytes = totals.bytes;
-        results.load.missing_bytes =
-            results.load.sent_bytes.saturating_sub(results.load.verified_bytes);
-        results.latency = totals.latency;
-        results.service = totals.service;
-        self.results
-    }
-
-    /// Adds a worker's account.
-    fn add(&mut self, tally: &Tally) {
-        let add = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
-        let Results { connect, load, errors, audit, .. } = &mut self.results;
-        add(&mut connect.established, tally.established);
-        add(&mut connect.failed, tally.failed);
-        add(&mut connect.retried, tally.retried);
-        add(&mut connect.churned, tally.churned);
-        connect.latency.merge(&tally.connect_latency);
-        add(&mut load.sent_bytes, tally.sent);
-        add(&mut load.verified_bytes, tally.verified);
-        add(&mut load.wrong_bytes, tally.wrong);
-        add(&mut load.extra_bytes, tally.extra);
-        add(&mut load.foreign_bytes, tally.foreign);
-        add(&mut load.audit_bytes, tally.judged);
-        add(&mut load.unsent_messages, tally.unsent_messages);
-        errors.merge(&tally.errors);
-        if let (Some(audit), Some(signal)) = (audit, self.series.signal()) {
-            tally.verdicts.add_to(audit, signal);
-        }
+        let stop = self.stop_at.map(|at| at.saturating_sub(self.control.since()));
+        let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
+        Some(stop.map_or(duration, Duration::from_nanos))
     }
 }

@@ -1,22 +1,23 @@
 //! Opening connections: paced, with retries.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, VecDeque},
-    io,
-};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mio::Token;
 
-use super::{Share, Worker};
-use crate::load::{
-    Plan,
-    clock::{NEVER, whole},
-    connection::{Connection, State},
-    control::Phase,
-    payload::Block,
-    stream::{Dial, Stream},
-};
+use super::{Worker, WorkerPlan};
+use crate::load::audit::Ending;
+use crate::load::clock::{NEVER, whole};
+use crate::load::connection::{Connection, State};
+use crate::load::control::{Milestone, Phase};
+use crate::load::payload::PayloadBlock;
+use crate::load::plan::Plan;
+use crate::load::results::{NO_LOCAL_PORT, NO_SOURCE_PORT};
+use crate::load::stream::{Dial, Stream};
+use crate::load::target::{Address, Target};
 
 /// The first retry comes after this, in nanoseconds; each further one after twice the time.
 const RETRY_AFTER: u64 = 50_000_000;
@@ -31,7 +32,7 @@ const SOURCES_TRIED: u32 = 64;
 #[derive(Debug)]
 pub(super) struct Connector {
     queue: VecDeque<usize>,
-    /// Seats that are to be tried again: when, and which.
+    /// Slots that are to be tried again: when, and which.
     retries: BinaryHeap<Reverse<(u64, usize)>>,
     inflight: usize,
     inflight_max: usize,
@@ -44,18 +45,18 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(plan: &Plan, share: &Share) -> Self {
-        let threads = share.threads.max(1);
+    pub(super) fn new(plan: &Plan, worker_plan: &WorkerPlan) -> Self {
+        let threads = worker_plan.threads.max(1);
         let inflight_max = plan.connect_inflight.checked_div(threads).unwrap_or(1).max(1);
         let gap = plan.connect_rate.map_or(0.0, |rate| 1e9 / rate * threads as f64);
         Self {
-            queue: VecDeque::with_capacity(share.seats),
+            queue: VecDeque::with_capacity(worker_plan.slots),
             retries: BinaryHeap::new(),
             inflight: 0,
             inflight_max,
             gap: whole(gap),
             next_at: 0,
-            number: u64::try_from(share.id).unwrap_or(0),
+            number: u64::try_from(worker_plan.id).unwrap_or(0),
             stride: u64::try_from(threads).unwrap_or(1),
         }
     }
@@ -83,7 +84,7 @@ impl Connector {
         self.retries.peek().map_or(NEVER, |Reverse((at, _))| (*at).max(self.next_at))
     }
 
-    /// The next seat to connect, if one may be now.
+    /// The next slot to connect, if one may be now.
     fn take_due(&mut self, now: u64) -> Option<usize> {
         if self.next_due() > now {
             return None;
@@ -108,6 +109,7 @@ impl Connector {
         self.retries.clear();
     }
 
+    /// The number of the next connect among those of all threads.
     fn take_number(&mut self) -> u64 {
         let number = self.number;
         self.number = number.saturating_add(self.stride);
@@ -127,40 +129,54 @@ impl Worker {
 
     fn dial(&mut self, key: usize) -> io::Result<()> {
         let plan = &self.shared.plan;
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return Ok(());
         };
-        let index = usize::try_from(seat.target).unwrap_or(0);
+        let index = usize::try_from(slot.target).unwrap_or(0);
         let Some(target) = plan.targets.get(index) else {
+            return Ok(());
+        };
+        if slot.failed_addresses == 0 {
+            let preferred = self.shared.preferred.get(index);
+            slot.first_address = preferred.map_or(0, |number| number.load(Relaxed));
+        }
+        let address = slot.first_address.wrapping_add(u32::from(slot.failed_addresses));
+        let address = usize::try_from(address).unwrap_or(0);
+        let Some(address) = target.address(address) else {
             return Ok(());
         };
         let now = self.shared.control.clock.now();
         let mut tries = 0_u32;
         let (mut stream, number) = loop {
             let number = self.connector.take_number();
-            let source = self.shared.pool.as_ref().and_then(|pool| pool.nth(number));
+            let is_v6 = matches!(address, Address::Tcp(SocketAddr::V6(_)));
+            let pool = self.shared.pool.as_ref().filter(|_| !matches!(address, Address::Unix(_)));
+            let source = pool.and_then(|pool| pool.nth(number, is_v6));
             tries = tries.saturating_add(1);
-            match Stream::dial(target, source) {
+            match Stream::dial(address, source) {
                 Ok(stream) => break (stream, number),
-                Err(error) if is_source_taken(&error) && source.is_some() => {
-                    if tries >= SOURCES_TRIED {
-                        return Err(error);
-                    }
-                }
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && source.is_some()
+                        && tries < SOURCES_TRIED => {}
                 Err(error) => return Err(error),
             }
         };
         stream.register(self.poll.registry(), Token(key))?;
-        seat.renew(stream, Block::base(plan.seed, number), now);
+        // Among those of all parts of the run.
+        let (index, of) = (plan.part.index, plan.part.of);
+        let number = number.saturating_mul(u64::try_from(of).unwrap_or(1));
+        let number = number.saturating_add(u64::try_from(index).unwrap_or(0));
+        slot.renew(stream, PayloadBlock::base(plan.seed, number), now);
         Ok(())
     }
 
     /// Looks how a connect stands.
     pub(super) fn check_connect(&mut self, key: usize) {
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        let Some(stream) = &seat.stream else { return };
+        let Some(stream) = &slot.stream else { return };
         match stream.dialled() {
             Dial::Connected => self.connected(key),
             Dial::Pending => {}
@@ -171,16 +187,30 @@ impl Worker {
     fn connected(&mut self, key: usize) {
         let now = self.shared.control.clock.now();
         self.connector.release();
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        self.tally.connect_latency.record(now.saturating_sub(seat.since));
-        self.tally.opened = self.tally.opened.saturating_add(1);
+        self.counts.connect_latency.record(now.saturating_sub(slot.since));
+        self.counts.opened = self.counts.opened.saturating_add(1);
         if self.phase == Phase::Connecting {
-            self.tally.established = self.tally.established.saturating_add(1);
+            self.counts.established = self.counts.established.saturating_add(1);
         }
-        (seat.state, seat.tries, seat.since) = (State::Open, 0, now);
+        (slot.state, slot.tries, slot.since) = (State::Open, 0, now);
+        if slot.failed_addresses > 0 {
+            let index = usize::try_from(slot.target).unwrap_or(0);
+            if let Some(preferred) = self.shared.preferred.get(index) {
+                let number = slot.first_address.wrapping_add(u32::from(slot.failed_addresses));
+                preferred.store(number, Relaxed);
+            }
+            slot.failed_addresses = 0;
+        }
         self.open = self.open.saturating_add(1);
+        if self.reconnecting > 0 {
+            self.reconnecting = self.reconnecting.saturating_sub(1);
+            if self.reconnecting == 0 {
+                self.reach(Milestone::Reconnected);
+            }
+        }
         self.feed(key, now);
     }
 
@@ -189,31 +219,46 @@ impl Worker {
         self.connector.release();
         let auditing = self.phase >= Phase::Auditing;
         let retries = self.shared.plan.connect_retries;
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        seat.stream = None;
+        slot.stream = None;
+        let index = usize::try_from(slot.target).unwrap_or(0);
+        let addresses = self.shared.plan.targets.get(index).map_or(1, Target::len);
+        slot.failed_addresses = slot.failed_addresses.saturating_add(1);
+        let is_last = usize::from(slot.failed_addresses) >= addresses;
+        if is_last {
+            slot.failed_addresses = 0;
+        }
         if auditing {
-            // After the request to stop a refusal is what is to be expected.
-            seat.state = State::Ended;
-        } else if seat.tries < retries {
-            let pause = RETRY_AFTER.saturating_mul(1 << seat.tries.min(10));
-            seat.tries = seat.tries.saturating_add(1);
-            seat.state = State::Waiting;
-            self.tally.retried = self.tally.retried.saturating_add(1);
+            // After the request to stop a refusal is what is to be expected; a reset is not, it
+            // ends a connection whose handshake was complete.
+            slot.state = State::Ended;
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                self.counts.audit.connections = self.counts.audit.connections.saturating_add(1);
+                self.counts.audit.judge(Ending::Reset, 0, 0, now);
+            }
+        } else if !is_last {
+            slot.state = State::Waiting;
+            self.connector.enqueue(key);
+        } else if slot.tries < retries {
+            let pause = RETRY_AFTER.saturating_mul(1 << slot.tries.min(10));
+            slot.tries = slot.tries.saturating_add(1);
+            slot.state = State::Waiting;
+            self.counts.retried = self.counts.retried.saturating_add(1);
             self.connector.retry(key, now.saturating_add(pause));
         } else {
-            seat.state = State::Ended;
+            slot.state = State::Ended;
             self.count_connect_failure(error);
         }
     }
 
     fn count_connect_failure(&mut self, error: &io::Error) {
         if self.phase == Phase::Connecting {
-            self.tally.failed = self.tally.failed.saturating_add(1);
+            self.counts.failed = self.counts.failed.saturating_add(1);
         }
-        self.tally.lost = self.tally.lost.saturating_add(1);
-        let errors = &mut self.tally.errors;
+        self.counts.lost = self.counts.lost.saturating_add(1);
+        let errors = &mut self.counts.errors;
         match error.kind() {
             io::ErrorKind::ConnectionRefused => {
                 errors.connect_refused = errors.connect_refused.saturating_add(1);
@@ -221,27 +266,31 @@ impl Worker {
             io::ErrorKind::TimedOut => {
                 errors.connect_timeout = errors.connect_timeout.saturating_add(1);
             }
-            _ => errors.add_connect_other(error.to_string()),
+            _ => errors.add_connect_other(reason_of(error)),
         }
     }
 
-    /// Gives up all seats that are not connected.
+    /// Gives up all slots that are not connected.
     pub(super) fn drop_unconnected(&mut self, _now: u64) {
         self.connector.clear();
-        let lost = |seat: &Connection| matches!(seat.state, State::Waiting | State::Connecting);
-        for (_, seat) in &mut self.seats {
-            if lost(seat) {
-                if seat.state == State::Connecting {
+        let lost = |slot: &Connection| matches!(slot.state, State::Waiting | State::Connecting);
+        for (_, slot) in &mut self.slots {
+            if lost(slot) {
+                if slot.state == State::Connecting {
                     self.connector.release();
                 }
-                seat.stream = None;
-                seat.state = State::Ended;
+                slot.stream = None;
+                slot.state = State::Ended;
             }
         }
     }
 }
 
-/// The source address is in use, or all ports towards the target are.
-fn is_source_taken(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::AddrNotAvailable)
+/// What a failed connect is counted under.
+fn reason_of(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => NO_LOCAL_PORT.to_owned(),
+        io::ErrorKind::AddrInUse => NO_SOURCE_PORT.to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -1,9 +1,13 @@
-//! The ends of connections: every one goes through [`Worker::finish`].
+//! The ends of connections, all of them through [`Worker::finish`].
 
 use std::io;
 
 use super::Worker;
-use crate::load::{Close, audit::Ending, clock::nanos, connection::State, control::Phase};
+use crate::load::audit::Ending;
+use crate::load::clock::nanos;
+use crate::load::connection::State;
+use crate::load::control::Phase;
+use crate::load::plan::Close;
 
 /// Overdue echoes and connects are looked for at most so often, in nanoseconds.
 const SCAN_MIN: u64 = 10_000_000;
@@ -38,49 +42,50 @@ impl From<&io::Error> for End {
 }
 
 impl Worker {
-    /// The one door out of a connection.
+    /// Ends a connection: the single close path.
     pub(super) fn finish(&mut self, key: usize, end: &End) {
         self.mark(key);
         let now = self.now();
         let running = self.phase < Phase::Auditing;
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        if !seat.is_connected() {
+        if !slot.is_connected() {
             return;
         }
-        let flights = u64::try_from(seat.flights.len()).unwrap_or(0);
-        self.inflight = self.inflight.saturating_sub(flights);
+        let in_flight = u64::try_from(slot.in_flight.len()).unwrap_or(0);
+        self.inflight = self.inflight.saturating_sub(in_flight);
         self.open = self.open.saturating_sub(1);
-        seat.flights = Default::default();
+        slot.in_flight = Default::default();
         if matches!(end, End::Orderly)
-            && seat.state != State::Closing
-            && let Some(stream) = &seat.stream
+            && slot.state != State::Closing
+            && let Some(stream) = &slot.stream
             && let Err(error) = stream.half_close()
         {
             log::debug!("half-close after the server's end: {error}");
         }
-        seat.stream = None;
-        if seat.mark.is_some() {
+        slot.stream = None;
+        if slot.mark.is_some() {
             let ending = match end {
                 End::Orderly => Ending::EndOfStream,
                 End::Abandoned => Ending::Cut,
                 _ => Ending::Reset,
             };
-            let judged = self.tally.verdicts.judge(seat, ending, now);
-            self.tally.judged = self.tally.judged.saturating_add(judged);
-            seat.state = State::Ended;
+            let (lost, late) = (slot.lost_before_mark(), slot.late_after_mark());
+            let audited_bytes = self.counts.audit.judge(ending, lost, late, now);
+            self.counts.audited_bytes = self.counts.audited_bytes.saturating_add(audited_bytes);
+            slot.state = State::Ended;
             return;
         }
-        let closing = seat.state == State::Closing;
+        let closing = slot.state == State::Closing;
         let orderly = matches!((closing, end), (true, End::Orderly) | (_, End::Dropped));
         if orderly && running {
-            seat.state = State::Waiting;
-            self.tally.churned = self.tally.churned.saturating_add(1);
+            slot.state = State::Waiting;
+            self.counts.churned = self.counts.churned.saturating_add(1);
             self.connector.enqueue(key);
             return;
         }
-        seat.state = State::Ended;
+        slot.state = State::Ended;
         if !orderly {
             self.count_end(end);
         }
@@ -88,8 +93,8 @@ impl Worker {
 
     fn count_end(&mut self, end: &End) {
         let lost = u64::from(!matches!(end, End::Abandoned | End::Dropped));
-        self.tally.lost = self.tally.lost.saturating_add(lost);
-        let errors = &mut self.tally.errors;
+        self.counts.lost = self.counts.lost.saturating_add(lost);
+        let errors = &mut self.counts.errors;
         match end {
             End::Orderly => errors.eof_early = errors.eof_early.saturating_add(1),
             End::Reset => errors.reset = errors.reset.saturating_add(1),
@@ -103,13 +108,13 @@ impl Worker {
 
     /// Closes a connection as the plan says.
     pub(super) fn close(&mut self, key: usize, now: u64) {
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        let Some(stream) = &seat.stream else { return };
+        let Some(stream) = &slot.stream else { return };
         match self.shared.plan.close {
             Close::Fin => match stream.half_close() {
-                Ok(()) => (seat.state, seat.since) = (State::Closing, now),
+                Ok(()) => (slot.state, slot.since) = (State::Closing, now),
                 Err(_) => self.finish(key, &End::Reset),
             },
             Close::Rst => {
@@ -122,8 +127,8 @@ impl Worker {
     }
 
     pub(super) fn close_all(&mut self, now: u64) {
-        for key in 0..self.share.seats {
-            let state = self.seats.get(key).map(|seat| seat.state);
+        for key in 0..self.worker_plan.slots {
+            let state = self.slots.get(key).map(|slot| slot.state);
             if matches!(state, Some(State::Open | State::Retiring)) {
                 self.close(key, now);
             }
@@ -132,7 +137,9 @@ impl Worker {
 
     /// Gives up all that are still connected.
     pub(super) fn abandon_all(&mut self, _now: u64) {
-        for key in 0..self.share.seats {
+        for key in 0..self.worker_plan.slots {
+            // What has come back until now is still there to be read.
+            self.read(key, true, false);
             self.finish(key, &End::Abandoned);
         }
     }
@@ -144,12 +151,14 @@ impl Worker {
         }
         while let Some(cursor) = self.churn.as_mut().and_then(|churn| churn.take_due(now)) {
             let open =
-                |key: &usize| self.seats.get(*key).is_some_and(|seat| seat.state == State::Open);
-            let Some(key) = (cursor..self.share.seats).chain(0..cursor).find(open) else {
+                |key: &usize| self.slots.get(*key).is_some_and(|slot| slot.state == State::Open);
+            let Some(key) = (cursor..self.worker_plan.slots).chain(0..cursor).find(open) else {
                 return;
             };
             if let Some(churn) = &mut self.churn {
-                churn.advance(key.saturating_add(1).checked_rem(self.share.seats).unwrap_or(0));
+                churn.advance(
+                    key.saturating_add(1).checked_rem(self.worker_plan.slots).unwrap_or(0),
+                );
             }
             self.retire(key, now);
         }
@@ -157,20 +166,35 @@ impl Worker {
 
     /// Closes a connection as soon as nothing is in flight on it.
     fn retire(&mut self, key: usize, now: u64) {
-        let Some(seat) = self.seats.get_mut(key) else { return };
-        if seat.state != State::Open {
+        let Some(slot) = self.slots.get_mut(key) else { return };
+        if slot.state != State::Open {
             return;
         }
-        if seat.flights.len() == 0 {
+        if slot.in_flight.len() == 0 {
             self.close(key, now);
         } else {
-            seat.state = State::Retiring;
+            slot.state = State::Retiring;
         }
     }
 
     pub(super) fn retire_all(&mut self, now: u64) {
-        for key in 0..self.share.seats {
+        for key in 0..self.worker_plan.slots {
             self.retire(key, now);
+        }
+    }
+
+    /// Ends an overdue connection unless the echo is there to be read.
+    fn end_overdue(&mut self, key: usize, timeout: u64, now: u64) {
+        self.read(key, true, false);
+        let Some(slot) = self.slots.get(key) else {
+            return;
+        };
+        let since = match slot.state {
+            State::Closing => Some(slot.since),
+            _ => slot.in_flight.oldest().map(|message| message.sent),
+        };
+        if since.is_some_and(|since| now.saturating_sub(since) > timeout) {
+            self.finish(key, &End::Timeout);
         }
     }
 
@@ -182,23 +206,25 @@ impl Worker {
         self.scan_at = now.saturating_add(step);
         // A stop may take its time with echoes; the audit has a deadline of its own.
         let echoes_due = self.phase < Phase::Auditing || self.phase == Phase::Settling;
-        let before = |since: u64, timeout: u64| now.saturating_sub(since) > timeout;
-        for key in 0..self.share.seats {
-            let Some(seat) = self.seats.get(key) else {
+        // While this thread stood still it read nothing, so nobody has been waited for.
+        let resumed_at = self.resumed_at;
+        let before = |since: u64, timeout: u64| now.saturating_sub(since.max(resumed_at)) > timeout;
+        for key in 0..self.worker_plan.slots {
+            let Some(slot) = self.slots.get(key) else {
                 continue;
             };
-            match seat.state {
-                State::Connecting if before(seat.since, connect) => {
+            match slot.state {
+                State::Connecting if before(slot.since, connect) => {
                     self.connect_failed(key, &io::ErrorKind::TimedOut.into());
                 }
                 State::Open | State::Retiring | State::Closing if echoes_due => {
-                    let oldest = seat.flights.oldest().map(|flight| flight.sent);
-                    let since = match seat.state {
-                        State::Closing => Some(seat.since),
+                    let oldest = slot.in_flight.oldest().map(|message| message.sent);
+                    let since = match slot.state {
+                        State::Closing => Some(slot.since),
                         _ => oldest,
                     };
                     if since.is_some_and(|since| before(since, echo)) {
-                        self.finish(key, &End::Timeout);
+                        self.end_overdue(key, echo, now);
                     }
                 }
                 _ => {}

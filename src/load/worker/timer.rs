@@ -1,6 +1,7 @@
 //! Sleeping to the microsecond: the poll's own timeout is whole milliseconds.
 
-use std::{io, time::Duration};
+use std::io;
+use std::time::Duration;
 
 use mio::{Registry, Token};
 
@@ -11,7 +12,8 @@ const SPIN_BELOW: Duration = Duration::from_micros(20);
 mod platform {
     use std::os::fd::{AsRawFd, OwnedFd};
 
-    use mio::{Interest, unix::SourceFd};
+    use mio::Interest;
+    use mio::unix::SourceFd;
     use rustix::time::{
         Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
         timerfd_settime,

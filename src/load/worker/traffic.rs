@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 
 use mio::event::Event;
 
-use super::{Worker, finish::End};
-use crate::load::{
-    connection::{Flight, State},
-    control::Phase,
-    payload::SLICE_MAX,
-};
+use super::Worker;
+use super::finish::End;
+use crate::load::clock::NEVER;
+use crate::load::connection::{InFlight, State};
+use crate::load::control::Phase;
+use crate::load::payload::SLICE_MAX;
 
 /// Messages begun by the schedule before events are looked at again.
 const DUE_PER_TURN: usize = 1024;
@@ -20,14 +20,14 @@ const EXTRA_MAX: u64 = 1024 * 1024;
 impl Worker {
     pub(super) fn handle(&mut self, event: &Event) {
         let key = event.token().0;
-        let Some(seat) = self.seats.get(key) else {
+        let Some(slot) = self.slots.get(key) else {
             return;
         };
-        match seat.state {
+        match slot.state {
             State::Connecting => self.check_connect(key),
             State::Open | State::Retiring | State::Closing => {
                 let closed = event.is_read_closed() || event.is_error();
-                let unsent = seat.sent < seat.wanted;
+                let unsent = slot.sent < slot.wanted;
                 if event.is_readable() || closed {
                     self.read(key, closed, false);
                 }
@@ -41,15 +41,15 @@ impl Worker {
 
     /// Reads what is there; a short read has drained it unless the end is known to be `near`.
     /// `broken`: a write has failed, so that an end of the stream is no orderly one.
-    fn read(&mut self, key: usize, near: bool, broken: bool) {
-        let before = self.tally.messages;
-        let extra_limit = self.tally.extra.saturating_add(EXTRA_MAX);
+    pub(super) fn read(&mut self, key: usize, near: bool, broken: bool) {
+        let before = self.counts.messages;
+        let extra_limit = self.counts.extra.saturating_add(EXTRA_MAX);
         let mut now = 0;
         let end = loop {
-            let Some(seat) = self.seats.get_mut(key) else {
+            let Some(slot) = self.slots.get_mut(key) else {
                 return;
             };
-            let Some(stream) = &mut seat.stream else {
+            let Some(stream) = &mut slot.stream else {
                 return;
             };
             let len = match stream.read(&mut self.buffer) {
@@ -61,14 +61,14 @@ impl Worker {
             };
             now = self.shared.control.clock.now();
             let data = self.buffer.get(..len).unwrap_or_default();
-            seat.receive(data, &self.shared.block, self.shared.plan.verify, &mut self.tally);
-            while let Some(flight) = seat.flights.take(seat.position) {
-                let bytes = flight.end.saturating_sub(seat.completed);
-                seat.completed = flight.end;
+            slot.receive(data, &self.shared.block, self.shared.plan.verify, &mut self.counts);
+            while let Some(message) = slot.in_flight.take(slot.position) {
+                let bytes = message.end.saturating_sub(slot.completed);
+                slot.completed = message.end;
                 self.inflight = self.inflight.saturating_sub(1);
-                self.tally.complete(flight.scheduled, flight.sent, now, bytes);
+                self.counts.complete(message.scheduled, message.sent, now, bytes);
             }
-            if self.tally.extra > extra_limit {
+            if self.counts.extra > extra_limit {
                 break Some(End::Flood);
             }
             if len < self.buffer.len() && !near {
@@ -76,23 +76,23 @@ impl Worker {
             }
         };
         if now > 0 && self.phase == Phase::Auditing {
-            self.tally.verdicts.last_byte = self.tally.verdicts.last_byte.max(now);
+            self.counts.audit.last_byte = self.counts.audit.last_byte.max(now);
         }
         match end {
             Some(end) => self.finish(key, &end),
-            None if self.tally.messages > before => self.proceed(key, now),
+            None if self.counts.messages > before => self.proceed(key, now),
             None => {}
         }
     }
 
     /// Goes on with a connection on which messages have come back.
     fn proceed(&mut self, key: usize, now: u64) {
-        let Some(seat) = self.seats.get(key) else {
+        let Some(slot) = self.slots.get(key) else {
             return;
         };
-        match seat.state {
+        match slot.state {
             State::Open => self.feed(key, now),
-            State::Retiring if seat.flights.len() == 0 => self.close(key, now),
+            State::Retiring if slot.in_flight.len() == 0 => self.close(key, now),
             _ => {}
         }
     }
@@ -103,20 +103,20 @@ impl Worker {
             return;
         }
         let (shortest, longest) = self.shared.plan.size;
-        let Some(seat) = self.seats.get_mut(key) else {
+        let Some(slot) = self.slots.get_mut(key) else {
             return;
         };
-        if seat.state != State::Open || !seat.active {
+        if slot.state != State::Open || !slot.active {
             return;
         }
-        while seat.flights.len() < self.shared.plan.pipeline {
+        while slot.in_flight.len() < self.shared.plan.pipeline {
             let scheduled = match &self.schedule {
                 None => now,
-                Some(_) if seat.taken >= seat.due => break,
-                Some(schedule) => schedule.time_of(key, seat.taken),
+                Some(_) if slot.taken >= slot.due => break,
+                Some(schedule) => schedule.time_of(key, slot.taken),
             };
             if self.phase == Phase::Measuring
-                && scheduled >= self.tally.measure_from
+                && scheduled >= self.counts.measure_from
                 && let Some(left) = &mut self.left
             {
                 if *left == 0 {
@@ -124,7 +124,7 @@ impl Worker {
                 }
                 *left = left.saturating_sub(1);
             }
-            seat.taken = seat.taken.saturating_add(1);
+            slot.taken = slot.taken.saturating_add(1);
             let size = if shortest == longest {
                 shortest
             } else {
@@ -132,35 +132,40 @@ impl Worker {
                 let more = self.sizes.below(u64::try_from(span).unwrap_or(1));
                 shortest.saturating_add(usize::try_from(more).unwrap_or(0))
             };
-            seat.wanted = seat.wanted.saturating_add(u64::try_from(size).unwrap_or(0));
-            seat.flights.push(Flight { end: seat.wanted, scheduled, sent: now });
+            slot.wanted = slot.wanted.saturating_add(u64::try_from(size).unwrap_or(0));
+            slot.in_flight.push(InFlight { end: slot.wanted, scheduled, sent: now });
             self.inflight = self.inflight.saturating_add(1);
         }
-        if seat.sent < seat.wanted {
+        if slot.sent < slot.wanted {
             self.flush(key);
         }
     }
 
     /// Writes what has been begun, until the socket is full.
     fn flush(&mut self, key: usize) {
-        self.mark(key);
         loop {
-            let Some(seat) = self.seats.get_mut(key) else {
+            let Some(slot) = self.slots.get_mut(key) else {
                 return;
             };
-            if seat.sent >= seat.wanted {
+            if slot.sent >= slot.wanted {
                 return;
             }
-            let bytes = seat.unsent(&self.shared.block, SLICE_MAX);
-            let Some(stream) = &mut seat.stream else {
+            let bytes = slot.unsent(&self.shared.block, SLICE_MAX);
+            let Some(stream) = &mut slot.stream else {
                 return;
             };
             match stream.write(bytes) {
                 Ok(len) => {
                     let all = len == bytes.len();
                     let len = u64::try_from(len).unwrap_or(0);
-                    seat.sent = seat.sent.saturating_add(len);
-                    self.tally.sent = self.tally.sent.saturating_add(len);
+                    // Only what was handed over before the request counts as such: the mark
+                    // comes before these bytes if the request came before the write returned.
+                    self.mark(key);
+                    let Some(slot) = self.slots.get_mut(key) else {
+                        return;
+                    };
+                    slot.sent = slot.sent.saturating_add(len);
+                    self.counts.sent = self.counts.sent.saturating_add(len);
                     if !all {
                         return;
                     }
@@ -179,15 +184,17 @@ impl Worker {
 
     /// Gives out the messages that are due by the schedule.
     pub(super) fn send_due(&mut self, now: u64) {
+        // A message due at the very end is outside; only an audit goes on sending.
+        let end = if self.shared.plan.has_audit() { NEVER } else { self.counts.measure_to };
         for _ in 0..DUE_PER_TURN {
             let Some(schedule) = &mut self.schedule else {
                 return;
             };
-            let Some(key) = schedule.take_due(now) else {
+            let Some(key) = schedule.take_due(now, end) else {
                 return;
             };
-            if let Some(seat) = self.seats.get_mut(key) {
-                seat.due = seat.due.saturating_add(1);
+            if let Some(slot) = self.slots.get_mut(key) {
+                slot.due = slot.due.saturating_add(1);
                 let sent_at = self.shared.control.clock.now();
                 self.feed(key, sent_at);
             }

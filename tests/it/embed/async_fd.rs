@@ -1,45 +1,14 @@
-//! A whole loop as a task of tokio, beside tasks of the host's own.
+//! The example `async_fd`: a whole loop as a task of tokio, beside tasks of the host's own.
 
-use std::time::{Duration, Instant};
-
-use netgrace::{EventLoop, Grade, Report};
-use tokio::io::unix::AsyncFd;
+use netgrace::{EventLoop, Grade};
 use tokio::net::{TcpListener, TcpStream};
 
+use self::example::run;
 use super::support::{DEADLINE, loopback, quick, server};
 
-/// Runs a loop to the end of its stop without ever blocking the executor.
-async fn run(event_loop: EventLoop) -> Report {
-    #[expect(deprecated, reason = "its successor is unsafe to call, which this package forbids")]
-    let mut event_loop = AsyncFd::new(event_loop).expect("a descriptor that can be watched");
-    loop {
-        let inner = event_loop.get_mut();
-        let count = inner.turn(Some(Duration::ZERO));
-        if inner.is_finished() {
-            return inner.run();
-        }
-        match inner.next_deadline() {
-            Some(deadline) if deadline <= Instant::now() => tokio::task::yield_now().await,
-            _ if count > 0 => tokio::task::yield_now().await,
-            deadline => sleep(&mut event_loop, deadline).await,
-        }
-    }
-}
-
-/// Waits for the descriptor or the deadline. Takes readiness back before the next turn, not after
-/// it, so that no edge is lost.
-async fn sleep(event_loop: &mut AsyncFd<EventLoop>, deadline: Option<Instant>) {
-    let readable = async {
-        let mut guard = event_loop.readable_mut().await.expect("a reactor");
-        guard.clear_ready();
-    };
-    match deadline {
-        None => readable.await,
-        Some(deadline) => {
-            let _came = tokio::time::timeout_at(deadline.into(), readable).await;
-        }
-    }
-}
+#[path = "../../examples/async_fd.rs"]
+#[expect(dead_code, reason = "its main")]
+mod example;
 
 async fn exchange(stream: &TcpStream, bytes: &[u8]) {
     let mut sent = 0;
@@ -105,7 +74,7 @@ fn it_runs_as_a_task_beside_others() {
         handle.begin_shutdown();
         let leaving: Vec<_> =
             streams.into_iter().map(|stream| tokio::spawn(wait_for_the_end(stream))).collect();
-        let report = tokio::time::timeout(DEADLINE, task).await.expect("an end").unwrap();
+        let report = tokio::time::timeout(DEADLINE, task).await.expect("an end").unwrap().unwrap();
         for client in leaving {
             client.await.unwrap();
         }

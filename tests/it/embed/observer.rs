@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use netgrace::{
-    CloseReason, Closed, Config, HostWaker, Observer, Phase, ShutdownHandle, TokenRange,
+    CloseReason, Closed, Config, ConnectionId, HostWaker, Observer, Phase, ShutdownHandle,
+    TokenRange,
 };
 
 use super::support::{Host, quick, server};
 
 #[derive(Default)]
 struct Record {
-    opened: Vec<(u64, Option<SocketAddr>)>,
+    opened: Vec<(ConnectionId, Option<SocketAddr>)>,
     closed: Vec<Closed>,
     phases: Vec<Phase>,
 }
@@ -22,7 +23,7 @@ struct Record {
 struct Recorder(Arc<Mutex<Record>>);
 
 impl Observer for Recorder {
-    fn on_open(&mut self, connection: u64, peer: Option<SocketAddr>) {
+    fn on_open(&mut self, connection: ConnectionId, peer: Option<SocketAddr>) {
         self.0.lock().unwrap().opened.push((connection, peer));
     }
 
@@ -57,10 +58,11 @@ fn it_sees_every_connection_its_reason_and_its_bytes() {
 
     let record = record.lock().unwrap();
     let opened: Vec<_> = (1..).zip(addresses).collect();
-    assert_eq!(record.opened, opened);
+    let seen: Vec<_> = record.opened.iter().map(|(id, peer)| (id.number(), *peer)).collect();
+    assert_eq!(seen, opened);
     assert_eq!(record.phases, [Phase::Draining, Phase::Finished]);
     let closed: HashMap<u64, &Closed> =
-        record.closed.iter().map(|closed| (closed.connection, closed)).collect();
+        record.closed.iter().map(|closed| (closed.connection.number(), closed)).collect();
     assert_eq!((record.closed.len(), closed.len()), (4, 4));
     for number in 1..=4_u64 {
         let closed = closed[&number];
@@ -93,7 +95,7 @@ fn it_sees_all_phases_in_order() {
 struct Eager(ShutdownHandle);
 
 impl Observer for Eager {
-    fn on_open(&mut self, _: u64, _: Option<SocketAddr>) {
+    fn on_open(&mut self, _: ConnectionId, _: Option<SocketAddr>) {
         self.0.begin_shutdown();
     }
 
@@ -131,13 +133,75 @@ fn a_later_observer_takes_the_place_of_an_earlier_one() {
     assert_eq!(Arc::strong_count(&earlier), 1, "the earlier one is dropped");
     host.stop(&mut [&mut client]);
     assert_eq!(earlier.lock().unwrap().closed.len(), 0);
-    assert_eq!(later.lock().unwrap().closed[0].connection, 1);
+    assert_eq!(later.lock().unwrap().closed[0].connection.number(), 1);
+}
+
+/// Serves only clients of some ports.
+struct AllowList(Vec<u16>, Arc<Mutex<Record>>);
+
+impl Observer for AllowList {
+    fn accepts(&mut self, peer: Option<SocketAddr>) -> bool {
+        peer.is_some_and(|peer| self.0.contains(&peer.port()))
+    }
+
+    fn on_open(&mut self, connection: ConnectionId, peer: Option<SocketAddr>) {
+        self.1.lock().unwrap().opened.push((connection, peer));
+    }
+}
+
+#[test]
+fn it_can_refuse_a_client() {
+    let mut host = Host::of(quick());
+    let [mut allowed, mut stranger] = [host.connect(), host.connect()];
+    let record = Arc::new(Mutex::new(Record::default()));
+    host.guest().observe(AllowList(vec![allowed.address().port()], Arc::clone(&record)));
+    host.echo(&mut allowed, b"on the list");
+    host.until("the end of the stranger", |_| {
+        stranger.receive();
+        stranger.ended.then_some(())
+    });
+    assert_eq!((host.guest().stats().accepted, host.guest().stats().refused), (1, 1));
+    assert_eq!(record.lock().unwrap().opened.len(), 1);
+    assert_eq!(host.stop(&mut [&mut allowed]).connections.accepted, 1);
+}
+
+#[test]
+fn a_host_closes_a_connection_only_if_nothing_is_lost() {
+    let (mut host, record) = observed(quick().linger(super::support::DEADLINE));
+    let [mut reader, mut writer] = [host.connect(), host.connect()];
+    host.until_open(2);
+    let ids: Vec<_> = record.lock().unwrap().opened.iter().map(|(id, _)| *id).collect();
+    // What it reads first is echoed before the FIN.
+    reader.send(b"not handled yet");
+    assert!(host.guest().close_if_clean(ids[0], Instant::now()));
+    assert!(!host.guest().close_if_clean(ids[0], Instant::now()), "once");
+    host.until("the echo and the FIN", |_| {
+        reader.receive();
+        reader.ended.then_some(())
+    });
+    assert_eq!((&reader.received[..], reader.error), (&b"not handled yet"[..], None));
+    // Pending output that the peer does not take: not clean.
+    host.until("pending output", |host| {
+        writer.send_what_fits();
+        (host.guest().stats().held > 0).then_some(())
+    });
+    assert!(!host.guest().close_if_clean(ids[1], Instant::now()));
+    assert_eq!(host.guest().stats().open, 2, "the reader has not sent its FIN");
+    reader.send_end();
+    host.until("the end of the reader", |host| (host.guest().stats().open == 1).then_some(()));
+    assert_eq!(record.lock().unwrap().closed[0].reason, CloseReason::HostClosed);
+    // Its slot is free, and later another connection's: the identity is not.
+    let mut other = host.connect();
+    host.echo(&mut other, b"in the same slot");
+    assert!(!host.guest().close_if_clean(ids[0], Instant::now()));
+    assert_eq!(host.guest().stats().open, 2);
+    assert_eq!(host.guest().report().connections.host_closed, 1);
 }
 
 struct Bomb;
 
 impl Observer for Bomb {
-    fn on_open(&mut self, _: u64, _: Option<SocketAddr>) {
+    fn on_open(&mut self, _: ConnectionId, _: Option<SocketAddr>) {
         panic!("the observer's own fault");
     }
 

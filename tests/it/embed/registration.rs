@@ -231,3 +231,73 @@ fn a_server_without_listeners_stops_at_once() {
     assert_eq!(host.guest().local_addr(), None);
     assert_eq!(host.stop(&mut []).connections.accepted, 0);
 }
+
+#[test]
+fn listeners_of_std_and_mio_are_adopted_and_only_an_exclusive_queue_is_emptied() {
+    let bind = || std::net::TcpListener::bind(loopback()).unwrap();
+    let mut guest = netgrace::Server::new(quick()).unwrap();
+    let shared = bind();
+    let kept = shared.try_clone().unwrap();
+    let (of_std, of_mio) = (bind(), mio::net::TcpListener::bind(loopback()));
+    let path = std::env::temp_dir().join(format!("netgrace-adopt-{}", std::process::id()));
+    let _stale = std::fs::remove_file(&path);
+    let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let ids = [
+        guest.adopt(of_std, Ownership::Exclusive).unwrap(),
+        guest.adopt(of_mio.unwrap(), Ownership::Shared).unwrap(),
+        guest.adopt(shared, Ownership::Exclusive).unwrap(),
+        guest.adopt(unix, Ownership::Exclusive).unwrap(),
+    ];
+    let addresses = guest.local_addrs().to_vec();
+    assert_eq!((addresses.len(), guest.listener_count()), (3, 4));
+    assert!(guest.listeners().map(|(id, _)| id).eq(ids));
+    // The second is ours after all, the third is another's.
+    guest.set_ownership(ids[1], Ownership::Exclusive);
+    guest.set_ownership(ids[2], Ownership::Shared);
+    let mut host = Host::new(8);
+    host.add(guest, TokenRange::new(0..20));
+    let mut clients: Vec<_> = addresses.iter().map(|address| Client::connect(*address)).collect();
+    let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let registry = host.poll.registry().try_clone().unwrap();
+    host.guest().begin_shutdown(&registry, Instant::now());
+    assert_eq!(host.guest().report().connections.swept, 3);
+    drop(waiting);
+    let (mut taken, _) = kept.accept().unwrap();
+    std::io::Write::write_all(&mut taken, b"by the other owner").unwrap();
+    drop(taken);
+    let mut clients: Vec<_> = clients.iter_mut().collect();
+    let report = host.finish(&mut clients);
+    assert_eq!((report.connections.accepted, report.connections.backlog_left), (3, Some(0)));
+    assert_eq!(clients[2].received, b"by the other owner");
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_server_leaves_its_loop_for_the_poll_of_a_host() {
+    let mut event_loop = netgrace::EventLoop::new(server(quick())).unwrap();
+    assert_eq!(event_loop.first_free_token(), Token((1 << 20) + 1));
+    let mut client = Client::connect(event_loop.server().local_addr().unwrap());
+    while event_loop.server().stats().open == 0 {
+        event_loop.turn(Some(Duration::from_millis(20)));
+    }
+    let mut host = Host::new(8);
+    host.add(event_loop.into_server().unwrap(), TokenRange::new(5..10));
+    host.echo(&mut client, b"in another poll");
+    assert_eq!(host.stop(&mut [&mut client]).connections.drained, 1);
+}
+
+#[test]
+fn the_settings_of_a_server_can_be_read_compared_and_checked() {
+    let config = Config::new().max_connections(7).drain(netgrace::Drain::Peer);
+    assert_eq!(config.get_max_connections(), Some(7));
+    assert_eq!((config.get_drain(), config.get_max_per_ip()), (netgrace::Drain::Peer, None));
+    assert_ne!(config, Config::new());
+    assert_eq!(config, config.clone());
+    config.check().unwrap();
+    let error = config.max_held(1).check().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    let guest = netgrace::Server::new(Config::new().max_per_ip(3)).unwrap();
+    assert_eq!(guest.config().get_max_per_ip(), Some(3));
+    let error = netgrace::EventLoop::builder().events_capacity(0).build(guest).unwrap_err();
+    assert!(error.to_string().contains("events_capacity 0"), "{error}");
+}

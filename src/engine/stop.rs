@@ -1,0 +1,442 @@
+//! The stop of each connection, from the first visit to the close.
+//!
+//! *Draining*: everybody is visited once, and looked at again when the quiet time has passed; who
+//! is done gets our FIN. *Lingering*: after the FIN the kernel is asked what the peer has
+//! acknowledged. *Forcing*: everybody is served once more, then ended by FIN or by reset.
+
+use super::connection::{Connection, Proof, Stage};
+use super::deadline::Tick;
+use super::echo::Flow;
+use super::lists::Place;
+use super::phase::Phase;
+use super::report::CloseReason;
+use super::status::{Locality, Status, Transport};
+use super::stream::Stream;
+use super::table::Lent;
+use super::visit::{RECOVERY, SILENCE, Visit};
+use super::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
+use crate::config::Drain;
+
+/// The least patience with a client that goes on sending, in milliseconds.
+const PATIENCE: u32 = 1_000;
+const PATIENCE_GRACES: u32 = 5;
+const PATIENCE_ROUNDS: u32 = 10;
+/// Bytes beyond its receive buffer after which a client has sent more than it can have handed over
+/// before the request.
+const HANDED_OVER: u64 = 64 << 20;
+/// When the kernel is asked again about a connection that takes nothing, in milliseconds.
+const HELD_CHECK: u32 = 500;
+/// When the kernel is first asked what was acknowledged after our FIN: later than a delayed
+/// acknowledgement. And how long it is left alone at most.
+const FIN_CHECK: u32 = 50;
+const LONGEST_FIN_CHECK: u32 = 200;
+/// The same where both FINs are under way, and only acknowledgements are waited for.
+const LONGEST_END_CHECK: u32 = 50;
+/// So many repetitions or probes without an answer: the network lost the peer.
+const LOST: u8 = 3;
+
+/// A connection has to be silent for so long before force ends it by FIN, in milliseconds, and
+/// one that talks is given so long to fall silent: gaps of 17 ms within what a client sends were
+/// measured.
+const FORCED_SILENCE: u32 = 40;
+/// When forcing ends, counted like that: 200 ms for acknowledgements.
+const FORCED_END: u32 = 240;
+const FORCED_CHECK: u32 = 5;
+
+/// How far forcing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    /// Everybody is served once more: a process that slept past its deadline looks before it cuts.
+    Serve,
+    /// Everybody was served by then, and is ended.
+    End(Tick),
+}
+
+impl<S: Stream> Engine<S> {
+    /// Visits those that the drain has not met yet, a slice of them.
+    pub(super) fn drain(&mut self) {
+        for _ in 0..SLICE {
+            let lists = self.table.lists();
+            let Some(at) = lists.front(lists.unvisited()) else {
+                break;
+            };
+            self.drive(at, NO_HINT, true);
+        }
+        if self.settings.drain == Drain::Peer {
+            self.expire_idle();
+        }
+    }
+
+    /// Meets a connection for the first time: measures its round.
+    pub(super) fn visit(&mut self, at: u32) {
+        let requested = self.requested;
+        let silence = self.settings.idle_grace.millis().max(SILENCE);
+        let Some((connection, kernel)) = self.table.ask(at) else { return };
+        let locality =
+            if connection.is_near() { Locality::Host } else { connection.stream_mut().locality() };
+        let timing = match locality {
+            Locality::Unix | Locality::Host => None,
+            Locality::Network => match connection.stream_mut().status(kernel) {
+                Status::Alive(transport) => transport.timing,
+                Status::Unknown | Status::Acknowledged | Status::Broken(_) => None,
+            },
+        };
+        let silent = connection.active().age(requested);
+        if silent >= RECOVERY {
+            connection.forget_recent();
+        }
+        if connection.is_held_back() {
+            // It gets no answer to its last bytes, and its kernel may wait for one.
+            connection.stream_mut().quick_ack();
+        }
+        let read = connection.read();
+        self.visits.set(at, Visit::new(locality, timing, silent >= silence, read));
+        self.table.put(at, self.table.lists().aging());
+        self.reschedule(at);
+    }
+
+    /// The tick at which an open connection will have been quiet for long enough.
+    fn quiet_at(&self, at: u32) -> Tick {
+        let Some(connection) = self.table.get(at) else { return self.requested };
+        let round = self.round(at, connection);
+        let silent = !connection.active().is_after(self.requested);
+        let quiet = match self.settings.drain {
+            Drain::Idle if !(silent && self.visits.get(at).was_silent()) => {
+                round.max(self.settings.idle_grace.millis())
+            }
+            Drain::Idle | Drain::Flush | Drain::Peer => round,
+        };
+        connection.active().later(self.requested).plus(quiet)
+    }
+
+    fn round(&self, at: u32, connection: &Connection<S>) -> u32 {
+        let silent = !connection.active().is_after(self.requested);
+        let recovering = connection.ended_full() || connection.was_held_back();
+        self.visits.get(at).round(silent, recovering)
+    }
+
+    /// Looks at everybody on the timer wheel who is due, a slice of them.
+    pub(super) fn look_at_due(&mut self) {
+        let now = self.clock.tick();
+        let forcing = self.stop.phase() == Phase::Forcing;
+        if forcing && self.force == Force::Serve {
+            return;
+        }
+        for _ in 0..SLICE {
+            let Some(at) = self.table.due(now) else {
+                return;
+            };
+            match self.table.get(at).map(Connection::stage) {
+                _ if forcing => self.end(at),
+                Some(Stage::Open) => self.look_at_open(at),
+                Some(Stage::Lingering) => self.look_at_lingering(at),
+                Some(Stage::Closed) | None => return,
+            }
+        }
+    }
+
+    fn look_at_open(&mut self, at: u32) {
+        let now = self.clock.tick();
+        let Some(connection) = self.table.get(at) else { return };
+        if connection.is_held_back() {
+            return self.look_at_held(at);
+        }
+        if self.quiet_at(at).is_after(now) {
+            return self.table.put_timed(at, self.quiet_at(at), now);
+        }
+        // What a peer sent may be in the queue, its event not told yet.
+        self.drive(at, NO_HINT, true);
+        self.reschedule(at);
+    }
+
+    /// Has an open connection looked at when it may be quiet.
+    pub(super) fn reschedule(&mut self, at: u32) {
+        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
+        if is_open && self.settings.drain != Drain::Peer {
+            self.table.put_timed(at, self.quiet_at(at), self.clock.tick());
+        }
+    }
+
+    /// Looks at a connection that takes nothing: only an event can change that, or the network
+    /// has lost the peer.
+    fn look_at_held(&mut self, at: u32) {
+        let now = self.clock.tick();
+        match self.table.status(at) {
+            Status::Alive(Transport { repetitions: LOST.., unacknowledged, .. }) => {
+                self.close(at, CloseReason::IoError, Proof::Lost(unacknowledged));
+            }
+            _ => self.table.put_timed(at, now.plus(HELD_CHECK), now),
+        }
+    }
+
+    /// Sends the FIN of a connection that was just read dry, if it is done.
+    pub(super) fn settle(&mut self, at: u32) {
+        if self.is_done(at) {
+            self.send_fin(at, CloseReason::Drained);
+        }
+    }
+
+    fn is_done(&self, at: u32) -> bool {
+        let Some(connection) = self.table.get(at) else { return false };
+        if !connection.is_flushed() || connection.is_paused() {
+            return false;
+        }
+        match self.settings.drain {
+            Drain::Peer => false,
+            Drain::Idle | Drain::Flush => {
+                let quiet = !self.quiet_at(at).is_after(self.clock.tick());
+                (quiet && connection.is_dry()) || self.is_past_patience(at, connection)
+            }
+        }
+    }
+
+    /// Whether a connection that never falls quiet has had its time, and what it sends now cannot
+    /// have been handed over before the request.
+    fn is_past_patience(&self, at: u32, connection: &Connection<S>) -> bool {
+        let (now, visit) = (self.clock.tick(), self.visits.get(at));
+        let graces = self.settings.idle_grace.millis().saturating_mul(PATIENCE_GRACES);
+        let rounds = visit.plain_round().saturating_mul(PATIENCE_ROUNDS);
+        if self.requested.age(now) < graces.max(PATIENCE).max(rounds) {
+            return false;
+        }
+        let read_freely =
+            !connection.was_held_back() || visit.since_held_back(now) >= self.round(at, connection);
+        let emptied = visit.is_near() || !connection.ended_full();
+        if connection.is_dry() && read_freely && emptied {
+            return true;
+        }
+        let sent = visit.read_since(connection.read());
+        sent > HANDED_OVER && sent > HANDED_OVER.saturating_add(connection.receive_buffer() as u64)
+    }
+
+    /// Sends our FIN, which the peer will answer by closing.
+    pub(super) fn send_fin(&mut self, at: u32, reason: CloseReason) {
+        self.table.unwait(at);
+        let lent = Lent {
+            buffer: &mut self.buffer,
+            budget: CONNECTION_BUDGET,
+            room: usize::MAX,
+            segment: 0,
+            mark: self.clock.mark(),
+        };
+        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
+        let flow = connection.finish(reason, &mut work);
+        let now = self.clock.tick();
+        if self.table.get(at).is_some_and(|connection| connection.stage() == Stage::Lingering) {
+            self.table.put_timed(at, now.plus(FIN_CHECK), now);
+        }
+        match flow {
+            Flow::Wait | Flow::Pause => {}
+            Flow::Again => self.table.make_ready(at),
+            Flow::Ended => self.conclude(at),
+            Flow::Close(reason) => self.break_off(at, reason),
+        }
+    }
+
+    /// The peer's FIN was read, and nothing is pending: closes the connection once its kernel has
+    /// everything.
+    pub(super) fn conclude(&mut self, at: u32) {
+        let Some(connection) = self.table.get(at) else { return };
+        let lingers_for = connection.lingers_for();
+        if self.stop.phase() == Phase::Running && lingers_for.is_none() {
+            // No byte of the peer can come any more: its kernel is sent the rest after the close.
+            self.orphans = true;
+            return self.close(at, CloseReason::PeerClosed, Proof::None);
+        }
+        let reason = lingers_for.unwrap_or(CloseReason::PeerClosed);
+        let now = self.clock.tick();
+        match self.table.status(at) {
+            Status::Acknowledged | Status::Alive(Transport { unacknowledged: 0, .. }) => {
+                self.close(at, reason, Proof::Acknowledged);
+            }
+            Status::Alive(_) => {
+                if lingers_for.is_none() {
+                    self.send_fin(at, reason);
+                }
+                self.table.put_timed(at, now.plus(1), now);
+            }
+            Status::Unknown => {
+                self.orphans = true;
+                self.close(at, reason, Proof::None);
+            }
+            Status::Broken(reason) => self.close(at, reason, Proof::None),
+        }
+    }
+
+    /// Asks what was acknowledged after our FIN.
+    fn look_at_lingering(&mut self, at: u32) {
+        let (status, mark, now) = (self.table.status(at), self.clock.mark(), self.clock.tick());
+        let Some(connection) = self.table.get_mut(at) else { return };
+        let Some(reason) = connection.lingers_for() else { return };
+        let ended = connection.has_ended();
+        let longest = if ended { LONGEST_END_CHECK } else { LONGEST_FIN_CHECK };
+        match status {
+            Status::Acknowledged => self.close(at, reason, Proof::Acknowledged),
+            Status::Alive(Transport { unacknowledged: 0, .. }) if ended => {
+                self.close(at, reason, Proof::Acknowledged);
+            }
+            Status::Alive(Transport { unacknowledged: 0, .. }) => {
+                connection.acknowledge(mark);
+                self.table.put(at, Place::LINGERING);
+            }
+            Status::Alive(Transport { repetitions: LOST.., unacknowledged, .. }) => {
+                // One is our FIN.
+                let reason = if unacknowledged > 1 { CloseReason::IoError } else { reason };
+                self.close(at, reason, Proof::Lost(unacknowledged));
+            }
+            Status::Alive(_) => {
+                let asked = u32::from(connection.count_question());
+                let first = if ended { 1 } else { FIN_CHECK };
+                let pause = first.checked_shl(asked.min(8)).unwrap_or(longest).min(longest);
+                self.table.put_timed(at, now.plus(pause), now);
+            }
+            Status::Unknown if ended => self.close(at, reason, Proof::None),
+            // Nothing better is known than the time since our FIN.
+            Status::Unknown => self.table.put(at, Place::LINGERING),
+            Status::Broken(reason) => self.break_off(at, reason),
+        }
+    }
+
+    /// Closes those whose peers have everything and had their time to close.
+    pub(super) fn expire_linger(&mut self) {
+        for _ in 0..SLICE {
+            let front = self.table.lists().front(Place::LINGERING);
+            let due = front.filter(|at| {
+                self.table.get(*at).is_some_and(|connection| {
+                    self.clock.is_past(connection.active(), self.settings.linger)
+                })
+            });
+            let Some(at) = due else {
+                return;
+            };
+            self.close_lingering_at(at);
+        }
+    }
+
+    /// Closes up to `most` connections whose peers have everything and did not close yet, the
+    /// oldest first, because others wait for their slots. Returns how many.
+    pub(crate) fn close_lingering(&mut self, most: usize) -> usize {
+        let mut closed: usize = 0;
+        while closed < most.min(SLICE) {
+            let front = self.table.lists().front(Place::LINGERING);
+            let known = |at: &u32| self.table.get(*at).is_some_and(Connection::is_acknowledged);
+            let Some(at) = front.filter(known) else {
+                break;
+            };
+            self.close_lingering_at(at);
+            closed = closed.saturating_add(1);
+        }
+        closed
+    }
+
+    /// Whether a connection that our FIN has ended may make room for another one before long.
+    pub(crate) fn has_lingering(&self) -> bool {
+        let lists = self.table.lists();
+        lists.front(Place::LINGERING).is_some() || lists.any_timed().is_some()
+    }
+
+    fn close_lingering_at(&mut self, at: u32) {
+        // The peer's end may be in the queue, its event not told yet.
+        self.drive(at, NO_HINT, true);
+        let Some(connection) = self.table.get(at) else { return };
+        let Some(reason) = connection.lingers_for() else { return };
+        let known = connection.is_acknowledged();
+        self.close(at, reason, if known { Proof::Acknowledged } else { Proof::None });
+    }
+
+    /// A slice of forcing.
+    pub(super) fn force_slice(&mut self) {
+        for _ in 0..SLICE {
+            let lists = self.table.lists();
+            let places = [lists.unvisited(), lists.aging(), Place::LINGERING];
+            let at = match self.force {
+                Force::Serve => {
+                    places.into_iter().find_map(|at| lists.front(at)).or_else(|| lists.any_timed())
+                }
+                Force::End(_) => lists.front(Place::SERVED),
+            };
+            match (at, self.force) {
+                (Some(at), Force::Serve) => {
+                    self.table.put(at, Place::SERVED);
+                    self.drive(at, NO_HINT, true);
+                }
+                (None, Force::Serve) => self.force = Force::End(self.clock.tick()),
+                (Some(at), Force::End(_)) => self.end(at),
+                (None, Force::End(_)) => return,
+            }
+        }
+    }
+
+    /// Ends a connection by force: by FIN, and the close once that is acknowledged, where nothing
+    /// is left to do for it; by reset otherwise.
+    fn end(&mut self, at: u32) {
+        self.drive(at, NO_HINT, true);
+        let Some(connection) = self.table.get(at) else { return };
+        match connection.stage() {
+            Stage::Open => self.end_open(at),
+            Stage::Lingering => self.end_lingering(at),
+            Stage::Closed => {}
+        }
+    }
+
+    fn end_open(&mut self, at: u32) {
+        let now = self.clock.tick();
+        let Some(connection) = self.table.get(at) else { return };
+        let silent = connection.active().plus(FORCED_SILENCE);
+        if !connection.is_dry() || connection.is_paused() {
+            self.close(at, CloseReason::ForcedLossy, Proof::Reset);
+        } else if !silent.is_after(now) || self.visits.get(at).is_unix() {
+            self.send_fin(at, CloseReason::ForcedClean);
+            if self.table.get(at).is_some_and(|connection| connection.lingers_for().is_some()) {
+                self.table.put_timed(at, now.plus(1), now);
+            }
+        } else if self.forced_for(now) >= FORCED_SILENCE {
+            self.close(at, CloseReason::ForcedLossy, Proof::Reset);
+        } else {
+            self.table.put_timed(at, silent, now);
+        }
+    }
+
+    fn end_lingering(&mut self, at: u32) {
+        let now = self.clock.tick();
+        let Some(connection) = self.table.get(at) else { return };
+        let over = self.forced_for(now) >= FORCED_END;
+        let ended = connection.has_ended();
+        let reason = connection.lingers_for().filter(|_| connection.has_ended());
+        let reason = reason.unwrap_or(CloseReason::ForcedClean);
+        if connection.is_acknowledged() {
+            return self.close(at, reason, Proof::Acknowledged);
+        }
+        match self.table.status(at) {
+            Status::Acknowledged | Status::Alive(Transport { unacknowledged: 0, .. }) => {
+                self.close(at, reason, Proof::Acknowledged);
+            }
+            Status::Alive(_) if over => {
+                self.close(at, CloseReason::ForcedLossy, Proof::Reset);
+            }
+            Status::Unknown if over || ended => self.close(at, reason, Proof::None),
+            Status::Alive(_) | Status::Unknown => {
+                self.table.put_timed(at, now.plus(FORCED_CHECK), now);
+            }
+            Status::Broken(reason) => self.close(at, reason, Proof::None),
+        }
+    }
+
+    fn forced_for(&self, now: Tick) -> u32 {
+        match self.force {
+            Force::Serve => 0,
+            Force::End(since) => since.age(now),
+        }
+    }
+
+    /// Closes a connection that broke, or that we break: our reset destroys what the kernel holds.
+    pub(super) fn break_off(&mut self, at: u32, reason: CloseReason) {
+        let proof = match reason {
+            CloseReason::ForcedLossy => Proof::Reset,
+            _ if self.table.get(at).is_some_and(Connection::is_acknowledged) => Proof::Acknowledged,
+            CloseReason::IoError if self.settings.user_timeout => Proof::TimedOut,
+            _ => Proof::None,
+        };
+        self.close(at, reason, proof);
+    }
+}

@@ -1,0 +1,20 @@
+//! The manual of the program: recipes, and the settings of a machine for very many connections.
+//!
+//! - [`systemd`]: units, readiness, restarts that refuse no client
+//! - [`container`]: an image with one static program
+//! - [`kubernetes`]: the pod, its probes, figures for monitoring
+//! - [`limits`]: what 10 k, 100 k and 1 M connections need
+//!
+//! The test suite reads the recipes from these pages and checks that they work.
+
+#[doc = include_str!("systemd.md")]
+pub mod systemd {}
+
+#[doc = include_str!("container.md")]
+pub mod container {}
+
+#[doc = include_str!("kubernetes.md")]
+pub mod kubernetes {}
+
+#[doc = include_str!("limits.md")]
+pub mod limits {}

@@ -1,0 +1,27 @@
+//! The discard service.
+
+use std::net::SocketAddr;
+
+use super::{Context, Input, Next, Output, Protocol};
+
+/// Throws away whatever comes (RFC 863). It counts no requests.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Discard;
+
+impl Protocol for Discard {
+    type State = ();
+
+    fn open(&mut self, _: Option<SocketAddr>, _: Context) {}
+
+    fn input(
+        &mut self,
+        (): &mut (),
+        input: &mut Input<'_>,
+        _: &mut Output<'_>,
+        _: Context,
+    ) -> Next {
+        input.consume(input.len());
+        Next::Idle
+    }
+}

@@ -1,0 +1,36 @@
+//! The echo: as the engine's own service, and as a protocol like any other.
+
+use std::net::SocketAddr;
+
+use super::{Context, Input, Next, Output, Protocol};
+
+/// The echo service (RFC 862), which the engine serves by itself: whatever comes is sent back
+/// without any protocol seeing it, and streams go through a pipe of the kernel's uncopied.
+///
+/// It is therefore not a [`Protocol`]. A protocol that wraps another one wraps [`Repeat`].
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Echo;
+
+/// The same service as a [`Protocol`]. It counts no requests.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Repeat;
+
+impl Protocol for Repeat {
+    type State = ();
+
+    fn open(&mut self, _: Option<SocketAddr>, _: Context) {}
+
+    fn input(
+        &mut self,
+        (): &mut (),
+        input: &mut Input<'_>,
+        output: &mut Output<'_>,
+        _: Context,
+    ) -> Next {
+        let count = output.put_some(input.bytes());
+        input.consume(count);
+        Next::Idle
+    }
+}

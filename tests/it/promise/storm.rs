@@ -1,0 +1,122 @@
+//! Callers that connect one after another without waiting, and each say something at once.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::promise::client::{End, Seen};
+
+const MESSAGE: [u8; 16] = *b"said on arrival\n";
+
+/// What became of a caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It never was connected.
+    Refused,
+    Ended(End),
+}
+
+#[derive(Debug)]
+struct Caller {
+    stream: Option<TcpStream>,
+    /// Whether its message is on its way.
+    is_connected: bool,
+    received: Vec<u8>,
+    fate: Option<Fate>,
+}
+
+impl Caller {
+    fn call(address: SocketAddr, poll: &Poll, token: Token) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        poll.registry().register(&mut stream, token, both)?;
+        let received = Vec::new();
+        Ok(Self { stream: Some(stream), is_connected: false, received, fate: None })
+    }
+
+    /// Does what can be done now, and closes at the end.
+    fn go_on(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        match step(stream, &mut self.is_connected, &mut self.received) {
+            Ok(true) => self.fate = Some(Fate::Ended(End::Fin)),
+            Ok(false) => return,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => return,
+            Err(_) if self.is_connected => self.fate = Some(Fate::Ended(End::Reset)),
+            Err(_) => self.fate = Some(Fate::Refused),
+        }
+        self.stream = None;
+    }
+
+    fn seen(&self) -> Option<Seen> {
+        let end = match self.fate {
+            Some(Fate::Ended(end)) => end,
+            None if self.is_connected => End::Hung,
+            Some(Fate::Refused) | None => return None,
+        };
+        let (handed, received) = (MESSAGE.len(), self.received.len());
+        let is_intact = MESSAGE.starts_with(&self.received);
+        Some(Seen { handed, sent: handed, received, is_intact, end })
+    }
+}
+
+/// Whether the stream has come to its end.
+fn step(
+    stream: &mut TcpStream,
+    is_connected: &mut bool,
+    received: &mut Vec<u8>,
+) -> io::Result<bool> {
+    if !*is_connected {
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => *is_connected = true,
+            Err(error) if error.kind() == ErrorKind::NotConnected => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        stream.set_nodelay(true)?;
+        stream.write_all(&MESSAGE)?;
+    }
+    let mut buffer = [0; 64];
+    loop {
+        match stream.read(&mut buffer)? {
+            0 => return Ok(true),
+            count => received.extend_from_slice(&buffer[..count]),
+        }
+    }
+}
+
+/// One connect each `every` for as long as it `lasts`, then until each has seen its end. Returns
+/// what those saw who were connected; what they said counts as handed over, whenever they did.
+#[track_caller]
+pub fn storm(address: SocketAddr, every: Duration, lasts: Duration) -> Vec<Seen> {
+    let mut poll = Poll::new().expect("a poll");
+    let mut events = Events::with_capacity(1024);
+    let mut callers: Vec<Caller> = Vec::new();
+    let start = Instant::now();
+    let deadline = start + lasts + Duration::from_secs(10);
+    let mut next = start;
+    loop {
+        let now = Instant::now();
+        let is_raging = now < start + lasts;
+        while is_raging && next <= now {
+            let token = Token(callers.len());
+            callers.push(Caller::call(address, &poll, token).expect("a socket"));
+            next += every;
+        }
+        if now > deadline || !is_raging && callers.iter().all(|caller| caller.fate.is_some()) {
+            return callers.iter().filter_map(Caller::seen).collect();
+        }
+        let wait = if is_raging { every } else { Duration::from_millis(20) };
+        match poll.poll(&mut events, Some(wait)) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            polled => polled.expect("a poll"),
+        }
+        for event in &events {
+            callers[event.token().0].go_on();
+        }
+    }
+}

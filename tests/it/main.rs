@@ -77,6 +77,8 @@ mod support;
 mod survive;
 #[cfg(feature = "systemd")]
 mod systemd;
+#[cfg(feature = "cli")]
+mod takeover;
 mod tidy;
 #[cfg(feature = "cli")]
 mod traced;

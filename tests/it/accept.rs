@@ -293,7 +293,7 @@ fn what_all_hold_together_is_bounded_and_the_longest_pause_ends_first() {
 /// Lingering connections make room for those who wait in the queue of a server that stops.
 #[test]
 fn clients_that_never_close_hold_no_slot_against_those_that_wait() {
-    let args = ["--max-connections", "10", "--idle-grace", "20ms", "--report", "-"];
+    let args = ["--max-conns", "10", "--idle-grace", "20ms", "--report", "-"];
     let mut server = Server::start(&[&args[..], &["--linger", "5s"]].concat());
     let mut clients = waiting(&server, 200);
     server.process.wait_for_stderr("clients wait in the queue");

@@ -190,7 +190,8 @@ impl Kernel {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let protocol = Some(netlink::SOCK_DIAG);
             let opened = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol);
-            self.socket = opened.ok();
+            let opened = opened.inspect_err(|error| log::debug!("open a netlink socket: {error}"));
+            self.socket = Some(opened.ok()?);
             self.buffer.resize(BUFFER, 0);
         }
         let sent = send(self.socket.as_ref()?, questions, SendFlags::empty()).ok()?;

@@ -91,7 +91,7 @@ impl Stream for Line {
 }
 
 /// An engine with connections in memory.
-#[expect(missing_debug_implementations, reason = "nobody prints a bench")]
+#[expect(missing_debug_implementations, reason = "benches do not print it")]
 pub struct Turns {
     engine: Engine<Line>,
     sent: Rc<Cell<u64>>,
@@ -133,7 +133,7 @@ impl Turns {
     }
 }
 
-/// Copies what a peer could not take, then writes it. Answers how much.
+/// Copies pending output, then writes it. Returns the number of bytes.
 #[must_use]
 pub fn hold(rest: &[u8]) -> usize {
     let held = Held::<()>::copy_of(rest);
@@ -157,7 +157,7 @@ impl Ring {
         Self(vec![Link::default(); slots], List::default())
     }
 
-    /// Moves a slot to the end, as a connection that talked. Answers whether there is one.
+    /// Moves a slot to the end, as after a read. Returns whether there is one.
     pub fn touch(&mut self, at: u32) -> bool {
         self.1.remove(&mut self.0, at);
         self.1.push_back(&mut self.0, at)

@@ -1,4 +1,4 @@
-//! The library is a guest of the process too: it prints nothing, installs nothing, starts nothing.
+//! The library leaves the process alone: it prints nothing, installs nothing, starts nothing.
 //!
 //! Each test runs in a process of its own, because what it looks at belongs to the process.
 #![cfg(target_os = "linux")]
@@ -30,11 +30,11 @@ fn live() {
 
     let mut host = Host::of(quick().max_connections(2));
     let mut clients = [host.connect(), host.connect(), host.connect()];
-    host.echo(&mut clients[0], b"as a guest");
-    let taken = host.guest().local_addr().unwrap();
+    host.echo(&mut clients[0], b"on a host");
+    let taken = host.server().local_addr().unwrap();
     assert!(Server::bind(taken, quick()).is_err());
     let registry = host.poll.registry().try_clone().unwrap();
-    assert!(host.guest().register(&registry, TokenRange::new(0..9)).is_err());
+    assert!(host.server().register(&registry, TokenRange::new(0..9)).is_err());
     drop(host);
 }
 
@@ -125,12 +125,12 @@ fn break_a_stream() {
     }
     host.until("all that was sent", |host| {
         client.receive();
-        let stats = host.guest().stats();
+        let stats = host.server().stats();
         (stats.written > 0 && client.received.len() as u64 == client.sent).then_some(())
     });
     // From here on it takes nothing. What it sends leaves room for its end of stream to arrive.
     host.until("a rest that the peer does not take", |host| {
-        let holds = host.guest().stats().held > 0;
+        let holds = host.server().stats().held > 0;
         if !holds {
             client.send_some(&[b's'; 256 << 10]);
         }
@@ -139,8 +139,8 @@ fn break_a_stream() {
     client.send_end();
     host.turn(Duration::from_millis(1));
     drop(client);
-    host.until("the end of the connection", |host| (host.guest().stats().open == 0).then_some(()));
-    let report = host.guest().report();
+    host.until("the end of the connection", |host| (host.server().stats().open == 0).then_some(()));
+    let report = host.server().report();
     assert!(report.bytes.peer_aborted > 0, "{report:?}");
 }
 

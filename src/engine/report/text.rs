@@ -1,4 +1,4 @@
-//! The report as lines for people.
+//! The report as lines of text.
 
 use std::fmt;
 use std::time::Duration;

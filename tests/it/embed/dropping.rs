@@ -10,20 +10,20 @@ use super::support::{Client, DEADLINE, Host, quick, server};
 #[cfg(target_os = "linux")]
 use super::support::{descriptors, is_alone};
 
-/// A host whose guest has connections in every state: fresh, idle, with bytes in the queue, with
+/// A host whose server has connections in every state: fresh, idle, with bytes in the queue, with
 /// a rest that its peer does not take, half closed, and one more in the accept queue.
 fn busy_host() -> (Host, ShutdownHandle, Vec<Client>) {
     let mut host = Host::new(16);
     host.add(server(quick().send_buffer(4096)), TokenRange::new(10..40));
     let waker = Arc::new(Waker::new(host.poll.registry(), Token(0)).unwrap());
-    let handle = host.guest().shutdown_handle(waker);
+    let handle = host.server().shutdown_handle(waker);
     let mut clients: Vec<_> = (0..5).map(|_| host.connect()).collect();
     host.until_open(5);
     host.echo(&mut clients[1], b"then idle");
     let full = &mut clients[3];
     let mut calm = 0;
     host.until("a rest that the peer does not take", |host| {
-        let still = !full.send_what_fits() && host.guest().stats().held > 0;
+        let still = !full.send_what_fits() && host.server().stats().held > 0;
         calm = if still { calm + 1 } else { 0 };
         (calm == 5).then_some(())
     });
@@ -43,13 +43,13 @@ fn every_order_of_drops_leaves_no_descriptor() {
     let before = descriptors();
     let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
     for order in orders {
-        let (Host { poll, events, mut guests, .. }, handle, clients) = busy_host();
-        let (mut poll, mut guest, mut handle) = (Some(poll), guests.pop(), Some(handle));
+        let (Host { poll, events, mut servers, .. }, handle, clients) = busy_host();
+        let (mut poll, mut server, mut handle) = (Some(poll), servers.pop(), Some(handle));
         let start = Instant::now();
         for step in order {
             match step {
                 0 => drop(poll.take()),
-                1 => drop(guest.take()),
+                1 => drop(server.take()),
                 _ => drop(handle.take()),
             }
         }
@@ -102,9 +102,9 @@ impl Observer for Ends {
 fn a_drop_accounts_for_each_connection_and_peers_can_tell_a_cut() {
     let (mut host, _handle, mut clients) = busy_host();
     let ends = Arc::new(Mutex::new(Vec::new()));
-    host.guest().observe(Ends(Arc::clone(&ends)));
+    host.server().observe(Ends(Arc::clone(&ends)));
     let start = Instant::now();
-    host.guests.clear();
+    host.servers.clear();
     assert!(start.elapsed() < DEADLINE, "a drop that waits");
     let ends = ends.lock().unwrap();
     for closed in ends.iter() {

@@ -118,13 +118,13 @@ fn a_request_wakes_a_loop_that_sleeps() {
 fn the_waker_of_the_host_brings_the_request_in() {
     let mut host = Host::of(quick());
     let waker = Arc::new(Waker::new(host.poll.registry(), Token(7)).unwrap());
-    let handle = host.guest().shutdown_handle(Arc::clone(&waker));
+    let handle = host.server().shutdown_handle(Arc::clone(&waker));
     let asks = thread::spawn(move || handle.begin_shutdown());
     // Nothing else can end this sleep.
     host.turn(DEADLINE);
     asks.join().unwrap();
     assert_eq!(host.foreign, [Token(7)], "the waker is the host's");
-    assert!(host.guest().phase() > Phase::Running);
+    assert!(host.server().phase() > Phase::Running);
     let report = host.finish(&mut []);
     assert_eq!(report.grade(), Some(Grade::Complete));
 }
@@ -133,12 +133,12 @@ fn the_waker_of_the_host_brings_the_request_in() {
 fn a_waker_event_that_the_host_swallows_loses_no_request() {
     let mut host = Host::of(quick());
     let waker = Arc::new(Waker::new(host.poll.registry(), Token(7)).unwrap());
-    let handle = host.guest().shutdown_handle(waker);
+    let handle = host.server().shutdown_handle(waker);
     handle.begin_shutdown();
     host.wait(DEADLINE);
     host.events.clear();
-    assert_eq!(host.guest().phase(), Phase::Running);
-    assert!(host.guest().next_deadline().is_some_and(|deadline| deadline <= Instant::now()));
+    assert_eq!(host.server().phase(), Phase::Running);
+    assert!(host.server().next_deadline().is_some_and(|deadline| deadline <= Instant::now()));
     host.end_turn();
     assert_eq!(host.finish(&mut []).grade(), Some(Grade::Complete));
 }
@@ -148,11 +148,11 @@ fn without_a_waker_the_next_end_of_a_turn_sees_the_request() {
     let mut host = Host::of(quick());
     let mut client = host.connect();
     host.echo(&mut client, b"here");
-    let handle = host.guest().shutdown_handle(HostWaker::none());
+    let handle = host.server().shutdown_handle(HostWaker::none());
     thread::spawn(move || handle.begin_shutdown()).join().unwrap();
-    assert_eq!(host.guest().phase(), Phase::Running);
+    assert_eq!(host.server().phase(), Phase::Running);
     host.end_turn();
-    assert_eq!(host.guest().phase(), Phase::Draining);
+    assert_eq!(host.server().phase(), Phase::Draining);
     assert_eq!(host.finish(&mut [&mut client]).connections.drained, 1);
 }
 
@@ -162,10 +162,10 @@ fn force_after_shutdown_cuts_the_stop_short() {
     let mut host = Host::of(config);
     let mut client = host.connect();
     host.echo(&mut client, b"stays");
-    let handle = host.guest().shutdown_handle(HostWaker::none());
+    let handle = host.server().shutdown_handle(HostWaker::none());
     handle.begin_shutdown();
     host.end_turn();
-    assert_eq!(host.guest().phase(), Phase::Draining);
+    assert_eq!(host.server().phase(), Phase::Draining);
     handle.force_shutdown();
     handle.begin_shutdown();
     let report = host.finish(&mut [&mut client]);
@@ -176,16 +176,16 @@ fn force_after_shutdown_cuts_the_stop_short() {
 fn a_handle_outlives_server_and_poll_in_any_order() {
     for order in 0..6 {
         let host = Host::new(4);
-        let mut guest = server(quick());
-        guest.register(host.poll.registry(), TokenRange::new(1..10)).unwrap();
+        let mut server = server(quick());
+        server.register(host.poll.registry(), TokenRange::new(1..10)).unwrap();
         let waker = Arc::new(Waker::new(host.poll.registry(), Token(0)).unwrap());
-        let handle = guest.shutdown_handle(waker);
-        let (mut poll, mut guest, mut handle) = (Some(host.poll), Some(guest), Some(handle));
+        let handle = server.shutdown_handle(waker);
+        let (mut poll, mut server, mut handle) = (Some(host.poll), Some(server), Some(handle));
         let steps = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
         for step in steps[order] {
             match step {
                 0 => drop(poll.take()),
-                1 => drop(guest.take()),
+                1 => drop(server.take()),
                 _ => drop(handle.take()),
             }
             if let Some(handle) = &handle {
@@ -200,8 +200,8 @@ fn a_handle_of_a_dropped_server_has_no_effect_on_another() {
     let mut host = Host::of(Config::new());
     let handle = server(Config::new()).shutdown_handle(HostWaker::none());
     handle.force_shutdown();
-    let mut client = Client::connect(host.guest().local_addr().unwrap());
+    let mut client = Client::connect(host.server().local_addr().unwrap());
     host.echo(&mut client, b"not mine");
-    assert_eq!(host.guest().phase(), Phase::Running);
-    assert_eq!(host.guest().local_addr().unwrap().ip(), loopback().ip());
+    assert_eq!(host.server().phase(), Phase::Running);
+    assert_eq!(host.server().local_addr().unwrap().ip(), loopback().ip());
 }

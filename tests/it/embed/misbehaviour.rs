@@ -26,7 +26,7 @@ fn a_host_that_stalls_closes_nobody_who_spoke_in_time() {
     for client in &mut clients {
         host.receive(client, b"in time");
     }
-    let report = host.guest().report().clone();
+    let report = host.server().report().clone();
     assert_eq!((report.bytes.late, report.bytes.written), (0, 700));
 }
 
@@ -40,7 +40,7 @@ fn a_host_that_stalls_in_a_stop_loses_nothing_that_came_in_time() {
     host.until_open(100);
     let registry = host.poll.registry().try_clone().unwrap();
     clients.iter_mut().for_each(|client| host.echo(client, b"fresh"));
-    host.guest().begin_shutdown(&registry, Instant::now());
+    host.server().begin_shutdown(&registry, Instant::now());
     host.turn(Duration::ZERO);
     // Not all are done yet; what they say now waits in the queues of the kernel.
     clients.iter_mut().for_each(Client::receive);
@@ -69,17 +69,17 @@ fn every_turn_may_be_late() {
     }
     host.receive(&mut client, &text);
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().begin_shutdown(&registry, Instant::now());
+    host.server().begin_shutdown(&registry, Instant::now());
     for _ in 0..8 {
-        if host.guest().is_finished() {
+        if host.server().is_finished() {
             break;
         }
         client.leave_at_the_end();
         stall();
         host.turn(Duration::ZERO);
     }
-    assert!(host.guest().is_finished());
-    assert_eq!(host.guest().report().connections.drained, 1);
+    assert!(host.server().is_finished());
+    assert_eq!(host.server().report().connections.drained, 1);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn skipped_ends_of_turns_delay_and_lose_nothing() {
         host.dispatch();
         client.receive();
     }
-    assert_eq!(host.guest().stats().accepted, 1);
+    assert_eq!(host.server().stats().accepted, 1);
     host.end_turn();
     host.receive(&mut late, b"waits for the end of a turn");
     host.receive(&mut client, &text);
@@ -124,7 +124,7 @@ fn repeated_and_reordered_events_change_nothing() {
             host.events.iter().map(|event: &Event| (event.token(), event.into())).collect();
         let now = Instant::now();
         for (token, readiness) in batch.iter().rev().chain(&batch).chain(batch.iter().rev()) {
-            assert!(host.guests[0].handle_ready(*token, *readiness, now));
+            assert!(host.servers[0].handle_ready(*token, *readiness, now));
         }
         host.end_turn();
         host.end_turn();
@@ -153,13 +153,13 @@ fn invented_events_of_every_kind_change_nothing() {
     for one in kinds {
         for other in kinds {
             for token in [100, 101, 102, 600, 1099] {
-                host.guests[0].handle_ready(Token(token), one | other, Instant::now());
+                host.servers[0].handle_ready(Token(token), one | other, Instant::now());
             }
         }
         host.end_turn();
         host.echo(&mut client, b"still here");
     }
-    let stats = host.guest().stats();
+    let stats = host.server().stats();
     assert_eq!((stats.open, stats.closed), (1, 0));
 }
 
@@ -173,10 +173,10 @@ fn stale_events_do_not_reach_the_next_connection_of_a_slot() {
     second.send(b"the second");
     drop(first);
     // The end of the first comes with a batch, and is told again after its slot has a new owner.
-    host.until("the slot's next owner", |host| (host.guest().stats().accepted == 2).then_some(()));
+    host.until("the slot's next owner", |host| (host.server().stats().accepted == 2).then_some(()));
     let gone = Readiness::READABLE | Readiness::CLOSED | Readiness::ERROR;
     for _ in 0..3 {
-        assert!(host.guest().handle_ready(Token(1), gone, Instant::now()));
+        assert!(host.server().handle_ready(Token(1), gone, Instant::now()));
         host.end_turn();
     }
     host.receive(&mut second, b"the second");
@@ -195,17 +195,17 @@ fn a_batch_that_outlives_the_stop_does_nothing() {
         host.events.iter().map(|event: &Event| (event.token(), event.into())).collect();
     assert!(!batch.is_empty());
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().force_shutdown(&registry, Instant::now());
+    host.server().force_shutdown(&registry, Instant::now());
     let start = Instant::now();
-    while !host.guest().is_finished() {
+    while !host.server().is_finished() {
         assert!(start.elapsed() < super::support::DEADLINE);
         for (token, readiness) in &batch {
-            assert!(host.guest().handle_ready(*token, *readiness, Instant::now()));
+            assert!(host.server().handle_ready(*token, *readiness, Instant::now()));
         }
         host.end_turn();
     }
-    super::support::check(host.guest().report());
-    assert_eq!(host.guest().next_deadline(), None);
+    super::support::check(host.server().report());
+    assert_eq!(host.server().next_deadline(), None);
 }
 
 #[test]
@@ -214,20 +214,20 @@ fn a_batch_that_outlives_a_server_is_nobodys() {
     host.add(server(quick()), TokenRange::new(0..20));
     host.add(server(quick()), TokenRange::new(20..40));
     let mut gone: Vec<_> = (0..5).map(|_| host.connect()).collect();
-    let mut kept = Client::connect(host.guests[1].local_addr().unwrap());
+    let mut kept = Client::connect(host.servers[1].local_addr().unwrap());
     host.until_open(5);
     host.echo(&mut kept, b"before");
     gone.iter_mut().for_each(|client| client.send(b"x"));
     kept.send(b"in one batch with the dead");
     host.wait(Duration::from_millis(100));
-    drop(host.guests.remove(0));
+    drop(host.servers.remove(0));
     host.dispatch();
     host.end_turn();
     assert!(host.foreign.iter().all(|token| token.0 < 20), "{:?}", host.foreign);
     host.receive(&mut kept, b"in one batch with the dead");
     // The tokens may serve the next one.
     host.add(server(quick()), TokenRange::new(0..20));
-    let mut new = Client::connect(host.guests[1].local_addr().unwrap());
+    let mut new = Client::connect(host.servers[1].local_addr().unwrap());
     host.echo(&mut new, b"after");
     host.echo(&mut kept, b"after");
 }
@@ -242,10 +242,10 @@ fn time_that_goes_backward_stands_still() {
     client.send(b"then");
     host.wait(Duration::from_millis(100));
     for event in &host.events {
-        host.guests[0].handle_event(event, past);
+        host.servers[0].handle_event(event, past);
     }
-    host.guest().end_turn(&registry, past);
+    host.server().end_turn(&registry, past);
     host.receive(&mut client, b"then");
-    host.guest().begin_shutdown(&registry, past);
+    host.server().begin_shutdown(&registry, past);
     assert_eq!(host.finish(&mut [&mut client]).connections.drained, 1);
 }

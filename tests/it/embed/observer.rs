@@ -39,7 +39,7 @@ impl Observer for Recorder {
 fn observed(config: Config) -> (Host, Arc<Mutex<Record>>) {
     let mut host = Host::of(config);
     let record = Arc::new(Mutex::new(Record::default()));
-    host.guest().observe(Recorder(Arc::clone(&record)));
+    host.server().observe(Recorder(Arc::clone(&record)));
     (host, record)
 }
 
@@ -82,10 +82,10 @@ fn it_sees_all_phases_in_order() {
     let mut talker = host.connect();
     host.until_open(1);
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().begin_shutdown(&registry, Instant::now());
+    host.server().begin_shutdown(&registry, Instant::now());
     host.until("the end of the stop", |host| {
         talker.send_what_fits();
-        host.guest().is_finished().then_some(())
+        host.server().is_finished().then_some(())
     });
     let all = [Phase::LameDuck, Phase::Draining, Phase::Forcing, Phase::Finished];
     assert_eq!(record.lock().unwrap().phases, all);
@@ -111,11 +111,11 @@ impl Observer for Eager {
 #[test]
 fn a_callback_may_ask_for_the_stop() {
     let mut host = Host::of(quick());
-    let handle = host.guest().shutdown_handle(HostWaker::none());
-    host.guest().observe(Eager(handle));
+    let handle = host.server().shutdown_handle(HostWaker::none());
+    host.server().observe(Eager(handle));
     let mut clients: Vec<_> = (0..3).map(|_| host.connect()).collect();
     clients.iter_mut().for_each(|client| client.send(b"served all the same"));
-    host.until("the stop", |host| (host.guest().phase() > Phase::Running).then_some(()));
+    host.until("the stop", |host| (host.server().phase() > Phase::Running).then_some(()));
     for client in &mut clients {
         host.receive(client, b"served all the same");
     }
@@ -129,7 +129,7 @@ fn a_later_observer_takes_the_place_of_an_earlier_one() {
     let mut client = host.connect();
     host.until_open(1);
     let later = Arc::new(Mutex::new(Record::default()));
-    host.guest().observe(Recorder(Arc::clone(&later)));
+    host.server().observe(Recorder(Arc::clone(&later)));
     assert_eq!(Arc::strong_count(&earlier), 1, "the earlier one is dropped");
     host.stop(&mut [&mut client]);
     assert_eq!(earlier.lock().unwrap().closed.len(), 0);
@@ -154,13 +154,13 @@ fn it_can_refuse_a_client() {
     let mut host = Host::of(quick());
     let [mut allowed, mut stranger] = [host.connect(), host.connect()];
     let record = Arc::new(Mutex::new(Record::default()));
-    host.guest().observe(AllowList(vec![allowed.address().port()], Arc::clone(&record)));
+    host.server().observe(AllowList(vec![allowed.address().port()], Arc::clone(&record)));
     host.echo(&mut allowed, b"on the list");
     host.until("the end of the stranger", |_| {
         stranger.receive();
         stranger.ended.then_some(())
     });
-    assert_eq!((host.guest().stats().accepted, host.guest().stats().refused), (1, 1));
+    assert_eq!((host.server().stats().accepted, host.server().stats().refused), (1, 1));
     assert_eq!(record.lock().unwrap().opened.len(), 1);
     assert_eq!(host.stop(&mut [&mut allowed]).connections.accepted, 1);
 }
@@ -173,8 +173,8 @@ fn a_host_closes_a_connection_only_if_nothing_is_lost() {
     let ids: Vec<_> = record.lock().unwrap().opened.iter().map(|(id, _)| *id).collect();
     // What it reads first is echoed before the FIN.
     reader.send(b"not handled yet");
-    assert!(host.guest().close_if_clean(ids[0], Instant::now()));
-    assert!(!host.guest().close_if_clean(ids[0], Instant::now()), "once");
+    assert!(host.server().close_if_clean(ids[0], Instant::now()));
+    assert!(!host.server().close_if_clean(ids[0], Instant::now()), "once");
     host.until("the echo and the FIN", |_| {
         reader.receive();
         reader.ended.then_some(())
@@ -183,19 +183,19 @@ fn a_host_closes_a_connection_only_if_nothing_is_lost() {
     // Pending output that the peer does not take: not clean.
     host.until("pending output", |host| {
         writer.send_what_fits();
-        (host.guest().stats().held > 0).then_some(())
+        (host.server().stats().held > 0).then_some(())
     });
-    assert!(!host.guest().close_if_clean(ids[1], Instant::now()));
-    assert_eq!(host.guest().stats().open, 2, "the reader has not sent its FIN");
+    assert!(!host.server().close_if_clean(ids[1], Instant::now()));
+    assert_eq!(host.server().stats().open, 2, "the reader has not sent its FIN");
     reader.send_end();
-    host.until("the end of the reader", |host| (host.guest().stats().open == 1).then_some(()));
+    host.until("the end of the reader", |host| (host.server().stats().open == 1).then_some(()));
     assert_eq!(record.lock().unwrap().closed[0].reason, CloseReason::HostClosed);
     // Its slot is free, and later another connection's: the identity is not.
     let mut other = host.connect();
     host.echo(&mut other, b"in the same slot");
-    assert!(!host.guest().close_if_clean(ids[0], Instant::now()));
-    assert_eq!(host.guest().stats().open, 2);
-    assert_eq!(host.guest().report().connections.host_closed, 1);
+    assert!(!host.server().close_if_clean(ids[0], Instant::now()));
+    assert_eq!(host.server().stats().open, 2);
+    assert_eq!(host.server().report().connections.host_closed, 1);
 }
 
 struct Bomb;
@@ -214,21 +214,21 @@ impl Observer for Bomb {
 fn a_panic_of_a_callback_reaches_the_host_and_the_server_can_be_dropped() {
     let mut host = Host::new(8);
     host.add(server(quick()), TokenRange::new(0..9));
-    host.guest().observe(Bomb);
+    host.server().observe(Bomb);
     let _client = host.connect();
-    let mut guest = host.guests.remove(0);
+    let mut server = host.servers.remove(0);
     let poll = &mut host.poll;
     let events = &mut host.events;
     let result = catch_unwind(AssertUnwindSafe(move || {
         loop {
             poll.poll(events, Some(Duration::from_millis(50))).unwrap();
             for event in events.iter() {
-                guest.handle_event(event, Instant::now());
+                server.handle_event(event, Instant::now());
             }
-            guest.end_turn(poll.registry(), Instant::now());
+            server.end_turn(poll.registry(), Instant::now());
         }
     }));
-    // The guest was dropped while the panic unwound: had the observer been told of that, the
+    // The server was dropped while the panic unwound: had the observer been told of that, the
     // process would have been aborted.
     let cause = result.unwrap_err();
     assert_eq!(cause.downcast_ref(), Some(&"the observer's own fault"));

@@ -17,10 +17,10 @@ fn a_second_registration_is_refused_and_changes_nothing() {
     let other = Poll::new().unwrap();
     let registry = host.poll.registry().try_clone().unwrap();
     for registry in [&registry, other.registry()] {
-        let error = host.guest().register(registry, TokenRange::new(5000..5010)).unwrap_err();
+        let error = host.server().register(registry, TokenRange::new(5000..5010)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Register, "{error}");
     }
-    assert_eq!(host.guest().tokens(), Some(RANGE));
+    assert_eq!(host.server().tokens(), Some(RANGE));
     let mut client = host.connect();
     host.echo(&mut client, b"still served");
 }
@@ -28,10 +28,10 @@ fn a_second_registration_is_refused_and_changes_nothing() {
 #[test]
 fn listeners_are_given_before_the_registration() {
     let mut host = Host::of(Config::new());
-    assert_eq!(host.guest().listen(loopback()).unwrap_err().kind(), ErrorKind::Register);
+    assert_eq!(host.server().listen(loopback()).unwrap_err().kind(), ErrorKind::Register);
     let listener = std::net::TcpListener::bind(loopback()).unwrap();
     assert_eq!(
-        host.guest().adopt(listener, Ownership::Shared).unwrap_err().kind(),
+        host.server().adopt(listener, Ownership::Shared).unwrap_err().kind(),
         ErrorKind::Register
     );
 }
@@ -42,9 +42,9 @@ fn deregistering_from_another_poll_is_an_error_and_changes_nothing() {
     let mut client = host.connect();
     host.echo(&mut client, b"before");
     let other = Poll::new().unwrap();
-    let error = host.guest().deregister(other.registry()).unwrap_err();
+    let error = host.server().deregister(other.registry()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Register);
-    assert_eq!(host.guest().tokens(), Some(RANGE));
+    assert_eq!(host.server().tokens(), Some(RANGE));
     host.echo(&mut client, b"after");
 }
 
@@ -62,11 +62,11 @@ fn who_waits_for_a_slot_gets_the_one_that_came_free_while_the_server_was_away() 
     host.until("the close", |host| {
         host.wait(Duration::from_millis(10));
         host.dispatch();
-        (host.guest().stats().closed == 1).then_some(())
+        (host.server().stats().closed == 1).then_some(())
     });
-    host.guest().deregister(&registry).unwrap();
+    host.server().deregister(&registry).unwrap();
     host.end_turn();
-    host.guest().register(&registry, RANGE).unwrap();
+    host.server().register(&registry, RANGE).unwrap();
     host.receive(&mut second, b"waits for it");
 }
 
@@ -82,7 +82,7 @@ fn open_connections_move_to_another_poll_and_lose_nothing() {
     early.send(b"and more");
 
     let registry = host.poll.registry().try_clone().unwrap();
-    let mut server = host.guests.remove(0);
+    let mut server = host.servers.remove(0);
     server.deregister(&registry).unwrap();
     server.deregister(&registry).unwrap();
     assert_eq!(server.tokens(), None);
@@ -112,12 +112,12 @@ fn a_smaller_range_after_a_larger_one_leaves_no_slot_beyond_it() {
     drop(others);
     host.until_open(1);
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().deregister(&registry).unwrap();
-    host.guest().register(&registry, TokenRange::new(50..53)).unwrap();
+    host.server().deregister(&registry).unwrap();
+    host.server().register(&registry, TokenRange::new(50..53)).unwrap();
     let mut second = host.connect();
     host.echo(&mut second, b"2");
     host.echo(&mut first, b"3");
-    assert_eq!(host.guest().stats().accept_errors, 0);
+    assert_eq!(host.server().stats().accept_errors, 0);
 }
 
 #[test]
@@ -126,29 +126,29 @@ fn a_range_too_small_for_the_open_connections_is_refused() {
     let mut clients = [host.connect(), host.connect()];
     host.until_open(2);
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().deregister(&registry).unwrap();
-    let error = host.guest().register(&registry, TokenRange::new(0..2)).unwrap_err();
+    host.server().deregister(&registry).unwrap();
+    let error = host.server().register(&registry, TokenRange::new(0..2)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TokenRange, "{error}");
-    host.guest().register(&registry, TokenRange::new(0..3)).unwrap();
+    host.server().register(&registry, TokenRange::new(0..3)).unwrap();
     clients.iter_mut().for_each(|client| host.echo(client, b"both are there"));
 }
 
 #[test]
 fn a_registration_that_fails_half_way_is_taken_back() {
     let mut host = Host::new(16);
-    let mut guest = server(quick());
+    let mut server = server(quick());
     let own = std::net::TcpListener::bind(loopback()).unwrap();
     let taken = std::net::TcpListener::bind(loopback()).unwrap();
     let raw = taken.as_raw_fd();
     host.poll.registry().register(&mut SourceFd(&raw), Token(77), Interest::READABLE).unwrap();
-    guest.adopt(own, Ownership::Shared).unwrap();
-    guest.adopt(taken, Ownership::Shared).unwrap();
-    let error = guest.register(host.poll.registry(), TokenRange::new(0..20)).unwrap_err();
+    server.adopt(own, Ownership::Shared).unwrap();
+    server.adopt(taken, Ownership::Shared).unwrap();
+    let error = server.register(host.poll.registry(), TokenRange::new(0..20)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Register, "{error}");
-    assert_eq!(guest.tokens(), None);
-    assert!(!guest.handle_ready(Token(0), Readiness::ALL, Instant::now()));
-    host.add(guest, TokenRange::new(0..20));
-    for address in host.guest().local_addrs().to_vec() {
+    assert_eq!(server.tokens(), None);
+    assert!(!server.handle_ready(Token(0), Readiness::ALL, Instant::now()));
+    host.add(server, TokenRange::new(0..20));
+    for address in host.server().local_addrs().to_vec() {
         let mut client = Client::connect(address);
         host.echo(&mut client, b"each listener");
     }
@@ -160,15 +160,15 @@ fn a_stop_between_two_registrations_waits_for_the_second() {
     let mut client = host.connect();
     host.echo(&mut client, b"before");
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().deregister(&registry).unwrap();
+    host.server().deregister(&registry).unwrap();
     let mut waiting = host.connect();
     waiting.send(b"from the queue");
     client.send(b"meanwhile");
-    host.guest().begin_shutdown(&registry, Instant::now());
+    host.server().begin_shutdown(&registry, Instant::now());
     host.turn(Duration::from_millis(100));
-    assert_eq!(host.guest().phase(), Phase::Draining);
-    assert!(host.guest().next_deadline().is_some_and(|deadline| deadline > Instant::now()));
-    host.guest().register(&registry, TokenRange::new(3..7)).unwrap();
+    assert_eq!(host.server().phase(), Phase::Draining);
+    assert!(host.server().next_deadline().is_some_and(|deadline| deadline > Instant::now()));
+    host.server().register(&registry, TokenRange::new(3..7)).unwrap();
     host.end_turn();
     host.receive(&mut client, b"meanwhile");
     host.receive(&mut waiting, b"from the queue");
@@ -196,12 +196,12 @@ fn a_stop_of_a_server_that_is_never_registered_ends_with_its_budget() {
 
 #[test]
 fn a_stop_asked_for_before_the_registration_serves_who_is_waiting() {
-    let guest = server(quick());
-    guest.shutdown_handle(HostWaker::none()).begin_shutdown();
-    let mut client = Client::connect(guest.local_addr().unwrap());
+    let server = server(quick());
+    server.shutdown_handle(HostWaker::none()).begin_shutdown();
+    let mut client = Client::connect(server.local_addr().unwrap());
     client.send(b"early bird");
     let mut host = Host::new(16);
-    host.add(guest, TokenRange::new(0..9));
+    host.add(server, TokenRange::new(0..9));
     host.receive(&mut client, b"early bird");
     let report = host.finish(&mut [&mut client]);
     assert_eq!((report.connections.swept, report.connections.drained), (1, 1));
@@ -213,9 +213,9 @@ fn a_server_moves_in_the_middle_of_its_stop() {
     let mut client = host.connect();
     host.echo(&mut client, b"before");
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().begin_shutdown(&registry, Instant::now());
+    host.server().begin_shutdown(&registry, Instant::now());
     host.echo(&mut client, b"while it drains");
-    let mut server = host.guests.remove(0);
+    let mut server = host.servers.remove(0);
     server.deregister(&registry).unwrap();
     let mut second = Host::new(16);
     second.add(server, TokenRange::new(70..75));
@@ -228,14 +228,14 @@ fn a_server_moves_in_the_middle_of_its_stop() {
 fn a_server_without_listeners_stops_at_once() {
     let mut host = Host::new(16);
     host.add(netgrace::Server::new(Config::new()).unwrap(), TokenRange::new(0..1));
-    assert_eq!(host.guest().local_addr(), None);
+    assert_eq!(host.server().local_addr(), None);
     assert_eq!(host.stop(&mut []).connections.accepted, 0);
 }
 
 #[test]
 fn listeners_of_std_and_mio_are_adopted_and_only_an_exclusive_queue_is_emptied() {
     let bind = || std::net::TcpListener::bind(loopback()).unwrap();
-    let mut guest = netgrace::Server::new(quick()).unwrap();
+    let mut server = netgrace::Server::new(quick()).unwrap();
     let shared = bind();
     let kept = shared.try_clone().unwrap();
     let (of_std, of_mio) = (bind(), mio::net::TcpListener::bind(loopback()));
@@ -243,24 +243,24 @@ fn listeners_of_std_and_mio_are_adopted_and_only_an_exclusive_queue_is_emptied()
     let _stale = std::fs::remove_file(&path);
     let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let ids = [
-        guest.adopt(of_std, Ownership::Exclusive).unwrap(),
-        guest.adopt(of_mio.unwrap(), Ownership::Shared).unwrap(),
-        guest.adopt(shared, Ownership::Exclusive).unwrap(),
-        guest.adopt(unix, Ownership::Exclusive).unwrap(),
+        server.adopt(of_std, Ownership::Exclusive).unwrap(),
+        server.adopt(of_mio.unwrap(), Ownership::Shared).unwrap(),
+        server.adopt(shared, Ownership::Exclusive).unwrap(),
+        server.adopt(unix, Ownership::Exclusive).unwrap(),
     ];
-    let addresses = guest.local_addrs().to_vec();
-    assert_eq!((addresses.len(), guest.listener_count()), (3, 4));
-    assert!(guest.listeners().map(|(id, _)| id).eq(ids));
+    let addresses = server.local_addrs().to_vec();
+    assert_eq!((addresses.len(), server.listener_count()), (3, 4));
+    assert!(server.listeners().map(|(id, _)| id).eq(ids));
     // The second is ours after all, the third is another's.
-    guest.set_ownership(ids[1], Ownership::Exclusive);
-    guest.set_ownership(ids[2], Ownership::Shared);
+    server.set_ownership(ids[1], Ownership::Exclusive);
+    server.set_ownership(ids[2], Ownership::Shared);
     let mut host = Host::new(8);
-    host.add(guest, TokenRange::new(0..20));
+    host.add(server, TokenRange::new(0..20));
     let mut clients: Vec<_> = addresses.iter().map(|address| Client::connect(*address)).collect();
     let waiting = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let registry = host.poll.registry().try_clone().unwrap();
-    host.guest().begin_shutdown(&registry, Instant::now());
-    assert_eq!(host.guest().report().connections.swept, 3);
+    host.server().begin_shutdown(&registry, Instant::now());
+    assert_eq!(host.server().report().connections.swept, 3);
     drop(waiting);
     let (mut taken, _) = kept.accept().unwrap();
     std::io::Write::write_all(&mut taken, b"by the other owner").unwrap();
@@ -296,8 +296,8 @@ fn the_settings_of_a_server_can_be_read_compared_and_checked() {
     config.check().unwrap();
     let error = config.max_held(1).check().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config, "{error}");
-    let guest = netgrace::Server::new(Config::new().max_per_ip(3)).unwrap();
-    assert_eq!(guest.config().get_max_per_ip(), Some(3));
-    let error = netgrace::EventLoop::builder().events_capacity(0).build(guest).unwrap_err();
+    let server = netgrace::Server::new(Config::new().max_per_ip(3)).unwrap();
+    assert_eq!(server.config().get_max_per_ip(), Some(3));
+    let error = netgrace::EventLoop::builder().events_capacity(0).build(server).unwrap_err();
     assert!(error.to_string().contains("events_capacity 0"), "{error}");
 }

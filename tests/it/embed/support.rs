@@ -1,4 +1,4 @@
-//! A reactor to be a guest in, clients that never block, and a process of one's own.
+//! A reactor to be a server in, clients that never block, and a process of one's own.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -30,7 +30,7 @@ pub fn quick() -> Config {
 pub struct Host {
     pub poll: Poll,
     pub events: Events,
-    pub guests: Vec<Server>,
+    pub servers: Vec<Server>,
     /// Tokens of events that no server took.
     pub foreign: Vec<Token>,
 }
@@ -40,12 +40,12 @@ impl Host {
         Self {
             poll: Poll::new().unwrap(),
             events: Events::with_capacity(capacity),
-            guests: Vec::new(),
+            servers: Vec::new(),
             foreign: Vec::new(),
         }
     }
 
-    /// A host with one guest on tokens 100 to 1099.
+    /// A host with one server on tokens 100 to 1099.
     pub fn of(config: Config) -> Self {
         let mut host = Self::new(64);
         host.add(server(config), TokenRange::new(100..1100));
@@ -55,32 +55,32 @@ impl Host {
     pub fn add(&mut self, mut server: Server, tokens: TokenRange) {
         server.register(self.poll.registry(), tokens).unwrap();
         server.end_turn(self.poll.registry(), Instant::now());
-        self.guests.push(server);
+        self.servers.push(server);
     }
 
-    pub fn guest(&mut self) -> &mut Server {
-        &mut self.guests[0]
+    pub fn server(&mut self) -> &mut Server {
+        &mut self.servers[0]
     }
 
     pub fn connect(&self) -> Client {
-        Client::connect(self.guests[0].local_addr().unwrap())
+        Client::connect(self.servers[0].local_addr().unwrap())
     }
 
-    /// Waits for events, no longer than `timeout` or than a guest has nothing to do.
+    /// Waits for events, no longer than `timeout` or than a server has nothing to do.
     pub fn wait(&mut self, timeout: Duration) {
         let now = Instant::now();
-        let deadlines = self.guests.iter().filter_map(Server::next_deadline);
+        let deadlines = self.servers.iter().filter_map(Server::next_deadline);
         let until = deadlines.map(|deadline| deadline.saturating_duration_since(now)).min();
         let timeout = until.map_or(timeout, |until| until.min(timeout));
         self.poll.poll(&mut self.events, Some(timeout)).unwrap();
     }
 
-    /// Tells the guests of the batch.
+    /// Tells the servers of the batch.
     pub fn dispatch(&mut self) {
         let now = Instant::now();
         for event in &self.events {
-            let mut guests = self.guests.iter_mut();
-            if !guests.any(|guest| guest.handle_event(event, now)) {
+            let mut servers = self.servers.iter_mut();
+            if !servers.any(|server| server.handle_event(event, now)) {
                 self.foreign.push(event.token());
             }
         }
@@ -88,7 +88,7 @@ impl Host {
 
     pub fn end_turn(&mut self) {
         let (registry, now) = (self.poll.registry(), Instant::now());
-        self.guests.iter_mut().for_each(|guest| guest.end_turn(registry, now));
+        self.servers.iter_mut().for_each(|server| server.end_turn(registry, now));
     }
 
     pub fn turn(&mut self, timeout: Duration) {
@@ -112,7 +112,7 @@ impl Host {
 
     #[track_caller]
     pub fn until_open(&mut self, count: u64) {
-        self.until("connections open", |host| (host.guest().stats().open == count).then_some(()));
+        self.until("connections open", |host| (host.server().stats().open == count).then_some(()));
     }
 
     /// Has a client get back what it sends.
@@ -143,22 +143,22 @@ impl Host {
         assert!(client.error.is_none(), "{:?}", client.error);
     }
 
-    /// Stops the first guest, its clients leaving when it says goodbye, and gives its report.
+    /// Stops the first server, its clients leaving when it says goodbye, and gives its report.
     #[track_caller]
     pub fn stop(&mut self, clients: &mut [&mut Client]) -> Report {
         let registry = self.poll.registry();
-        self.guests[0].begin_shutdown(registry, Instant::now());
+        self.servers[0].begin_shutdown(registry, Instant::now());
         self.finish(clients)
     }
 
-    /// Turns until the first guest is finished, and checks its account.
+    /// Turns until the first server is finished, and checks its account.
     #[track_caller]
     pub fn finish(&mut self, clients: &mut [&mut Client]) -> Report {
         self.until("the end of the stop", |host| {
             clients.iter_mut().for_each(|client| client.leave_at_the_end());
-            host.guest().is_finished().then_some(())
+            host.server().is_finished().then_some(())
         });
-        let report = self.guest().report().clone();
+        let report = self.server().report().clone();
         check(&report);
         report
     }

@@ -12,15 +12,18 @@ fn events_of_other_tokens_are_answered_no_and_change_nothing() {
     let mut host = Host::of(Config::new());
     let mut client = host.connect();
     host.echo(&mut client, b"before");
-    let (stats, deadline) = (host.guest().stats(), host.guest().next_deadline());
+    let (stats, deadline) = (host.server().stats(), host.server().next_deadline());
     for token in [0, 1, 99, 1100, 1101, usize::MAX - 1, usize::MAX] {
-        let mine = host.guest().handle_ready(Token(token), Readiness::ALL, Instant::now());
+        let mine = host.server().handle_ready(Token(token), Readiness::ALL, Instant::now());
         assert!(!mine, "{token}");
     }
-    assert_eq!(host.guest().stats(), stats);
-    assert_eq!(host.guest().next_deadline(), deadline);
+    assert_eq!(host.server().stats(), stats);
+    assert_eq!(host.server().next_deadline(), deadline);
     for token in [100, 101, 500, 1099] {
-        assert!(host.guest().handle_ready(Token(token), Readiness::ALL, Instant::now()), "{token}");
+        assert!(
+            host.server().handle_ready(Token(token), Readiness::ALL, Instant::now()),
+            "{token}"
+        );
     }
     host.echo(&mut client, b"after");
     assert!(host.foreign.is_empty(), "{:?}", host.foreign);
@@ -40,7 +43,7 @@ fn a_host_keeps_its_own_sources_waker_and_servers_apart() {
     host.add(server(Config::new()), TokenRange::new(100..200));
     host.add(server(Config::new()), TokenRange::new(201..301));
     let mut clients =
-        [0, 1].map(|guest: usize| Client::connect(host.guests[guest].local_addr().unwrap()));
+        [0, 1].map(|server: usize| Client::connect(host.servers[server].local_addr().unwrap()));
     for (number, client) in clients.iter_mut().enumerate() {
         host.echo(client, format!("hello {number}").as_bytes());
     }
@@ -51,8 +54,8 @@ fn a_host_keeps_its_own_sources_waker_and_servers_apart() {
         let wanted = [0, 99, 200, usize::MAX];
         wanted.iter().all(|token| host.foreign.contains(&Token(*token))).then_some(())
     });
-    for guest in &host.guests {
-        assert_eq!(guest.stats().accepted, 1);
+    for server in &host.servers {
+        assert_eq!(server.stats().accepted, 1);
     }
     for (listener, visitor) in own.iter_mut().zip(&visitors) {
         assert_eq!(listener.accept().unwrap().1, visitor.address());
@@ -96,14 +99,14 @@ fn a_full_range_parks_clients_and_forgets_none() {
         client.send(&[number; 10]);
     }
     for number in 0..6_u8 {
-        let open = host.guest().stats().open;
+        let open = host.server().stats().open;
         assert!(open <= 2, "{open}");
         let mut client = clients.remove(0);
         host.receive(&mut client, &[number; 10]);
         client.send_end();
         host.receive_end(&mut client);
     }
-    assert_eq!(host.guest().stats().accepted, 6);
+    assert_eq!(host.server().stats().accepted, 6);
     assert_eq!(host.stop(&mut []).connections.peer_closed, 6);
 }
 
@@ -116,6 +119,6 @@ fn a_full_server_does_not_spin() {
     let _second = host.connect();
     host.turn(Duration::from_millis(50));
     host.turn(Duration::from_millis(5));
-    assert_eq!(host.guest().next_deadline(), None);
-    assert_eq!(host.guest().stats().open, 1);
+    assert_eq!(host.server().next_deadline(), None);
+    assert_eq!(host.server().stats().open, 1);
 }

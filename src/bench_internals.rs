@@ -104,7 +104,7 @@ impl Turns {
     pub fn new(connections: usize, config: &Config) -> Self {
         let (mut engine, sent, now) = (Engine::new(config), Rc::default(), Instant::now());
         engine.reserve(connections);
-        while let (Some(_), Some(owner)) = (engine.vacant(), engine.admit(None)) {
+        while let (Some(_), Some(owner)) = (engine.vacant(), engine.reserve_share(None)) {
             engine.insert(Line(Rc::clone(&sent), 0), None, owner, now);
         }
         Self { engine, sent, now }

@@ -229,40 +229,30 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]
 
-mod acceptor;
+mod accept;
 #[cfg(feature = "bench")]
+#[cfg_attr(docsrs, doc(cfg(feature = "bench")))]
 pub mod audit;
 #[cfg(feature = "_internals")]
 #[doc(hidden)]
 pub mod bench_internals;
 mod config;
-mod diagnosis;
-mod driver;
 mod engine;
 mod error;
 mod event_loop;
-mod gate;
-mod handle;
-mod handshake;
-mod intake;
-mod listener;
 #[cfg(feature = "bench")]
 #[cfg_attr(docsrs, doc(cfg(feature = "bench")))]
 pub mod load;
 #[cfg(doc)]
 pub mod manual;
-mod orphan;
-mod pair;
-mod pipe;
-mod pressure;
+mod net;
 pub mod protocol;
 mod server;
-#[cfg(feature = "signals")]
-mod signals;
-mod socket;
+#[cfg(test)]
+mod sim;
 mod token;
-mod turn;
 
+pub use accept::queue::Ownership;
 pub use config::{Config, Drain};
 pub use engine::observer::{Closed, ConnectionId, Observer};
 pub use engine::phase::{Cause, Phase, PhaseTimes};
@@ -270,15 +260,14 @@ pub use engine::report::{
     ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, Stats,
 };
 pub use error::{Error, ErrorKind};
-pub use event_loop::{EventLoop, EventLoopBuilder};
-pub use handle::{HostWaker, ShutdownHandle};
-pub use intake::Ownership;
-pub use listener::ListenSocket;
-pub use server::{ListenerId, Server};
 #[cfg(feature = "signals")]
-pub use signals::Signals;
+pub use event_loop::signals::Signals;
+pub use event_loop::turn_times::TurnTimes;
+pub use event_loop::{EventLoop, EventLoopBuilder};
+pub use net::listener::ListenSocket;
+pub use server::handle::{HostWaker, ShutdownHandle};
+pub use server::{ListenerId, Server};
 pub use token::{Readiness, TokenRange};
-pub use turn::TurnTimes;
 
 /// The code of the README compiles too.
 #[cfg(all(doctest, feature = "signals"))]

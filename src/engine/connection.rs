@@ -185,7 +185,7 @@ impl<S: Stream> Connection<S> {
 
     /// Whether reading is held back now, by pending output or a pause.
     pub(super) fn is_held_back(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.owed() > 0) || self.is_paused()
+        matches!(&self.state, State::Open(open) if open.pending() > 0) || self.is_paused()
     }
 
     /// What it did last lies too far back to matter.
@@ -236,8 +236,8 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Whether it is open and nothing is pending for the peer.
-    pub(crate) fn owes_nothing(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.owed() == 0)
+    pub(crate) fn is_flushed(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.pending() == 0)
     }
 
     /// The size of its receive buffer.
@@ -246,16 +246,16 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Bytes that are pending for the peer.
-    pub(super) fn owed(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         match &self.state {
-            State::Open(open) => open.owed(),
+            State::Open(open) => open.pending(),
             State::Lingering(_) | State::Closed => 0,
         }
     }
 
     /// Whether nothing is pending and the receive queue was read dry.
     pub(crate) fn is_dry(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.owed() == 0 && open.input == Input::Dry)
+        matches!(&self.state, State::Open(open) if open.pending() == 0 && open.input == Input::Dry)
     }
 
     /// Does what an event, or `probe` in its absence, gives reason for.
@@ -275,14 +275,14 @@ impl<S: Stream> Connection<S> {
     /// Sends our FIN; what comes after it is discarded. Does nothing while something is pending.
     pub(crate) fn finish(&mut self, reason: CloseReason, work: &mut Work<'_, S::Pipe>) -> Flow {
         let State::Open(open) = &mut self.state else { return Flow::Wait };
-        if open.owed() > 0 {
+        if open.pending() > 0 {
             return Flow::Wait;
         }
         let (input, place) = (open.input, open.place);
         if let Err(error) = self.stream.shutdown_write() {
             return Flow::Close(reason_of(&error));
         }
-        open.let_go(work.pipes);
+        open.release_pipe(work.pipes);
         let late = Count::default();
         let ended = input == Input::Ended;
         self.state =
@@ -341,8 +341,8 @@ impl<S: Stream> Connection<S> {
         // Bytes that were not written, and those that came after our FIN.
         let (mut left, mut late, fin) = match &mut self.state {
             State::Open(open) => {
-                let left = (open.owed() as u64).saturating_add(u64::from(open.refused));
-                open.let_go(pipes);
+                let left = (open.pending() as u64).saturating_add(u64::from(open.unwritten));
+                open.release_pipe(pipes);
                 (left, 0, 0)
             }
             State::Lingering(linger) => (0, linger.late.get(), 1),

@@ -84,7 +84,7 @@ impl<S: Stream> Engine<S> {
 
     fn expire(&mut self, at: u32, limit: Limit) {
         let Some(connection) = self.table.get(at) else { return };
-        let (pending, paused) = (connection.owed() > 0, connection.is_paused());
+        let (pending, paused) = (connection.pending() > 0, connection.is_paused());
         match self.table.status(at) {
             Status::Alive(transport) if pending || transport.unacknowledged > 0 => {
                 let stands_still = |timing: Timing| {
@@ -101,7 +101,7 @@ impl<S: Stream> Engine<S> {
             // We do not read from it: that is no silence of the peer's.
             Status::Alive(_) | Status::Unknown if paused => self.keep(at),
             Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
-                self.say_goodbye(at, CloseReason::IdleTimeout);
+                self.send_fin(at, CloseReason::IdleTimeout);
             }
             Status::Broken(reason) => self.break_off(at, reason),
         }

@@ -12,7 +12,7 @@ use crate::token::Readiness;
 /// Reads that fill the buffer after which a connection counts as streaming.
 const STREAMING: u8 = 2;
 /// How many of them are remembered, and so how many small calls it takes to count no more.
-const MOST_STREAMING: u8 = 8;
+const STREAMING_SCORE_MAX: u8 = 8;
 /// A call that moves less than this is a small one.
 const STREAMING_BYTES: u64 = 16 << 10;
 /// Bytes that are moved into a pipe at a time.
@@ -104,12 +104,12 @@ pub(super) struct Open<P> {
     /// What is owed, if anything is.
     pub(super) held: Option<Box<Held<P>>>,
     /// Bytes of a read that a failed write left behind.
-    pub(super) refused: u32,
+    pub(super) unwritten: u32,
     pub(super) input: Input,
     pub(super) place: Place,
     pub(super) traits: Traits,
     /// Reads that filled the buffer, less calls that were small: how much it streams.
-    pub(super) streak: u8,
+    pub(super) streaming_score: u8,
 }
 
 /// What one connection counts for itself.
@@ -140,11 +140,11 @@ impl<P> Open<P> {
     pub(super) fn new(place: Place, near: bool) -> Self {
         let mut traits = Traits::none();
         traits.set(Traits::NEAR, near);
-        Self { held: None, refused: 0, input: Input::Dry, place, traits, streak: 0 }
+        Self { held: None, unwritten: 0, input: Input::Dry, place, traits, streaming_score: 0 }
     }
 
     /// Bytes owed to the peer.
-    pub(super) fn owed(&self) -> usize {
+    pub(super) fn pending(&self) -> usize {
         self.held.as_ref().map_or(0, |held| held.len())
     }
 
@@ -162,7 +162,7 @@ impl<P> Open<P> {
         if fresh && (probe || ready.may_read()) {
             self.input = Input::Ready;
         }
-        let owed = self.owed() > 0;
+        let owed = self.pending() > 0;
         if owed {
             if !probe && !ready.may_write() {
                 return Flow::Wait;
@@ -184,8 +184,8 @@ impl<P> Open<P> {
         work: &mut Work<'_, P>,
     ) -> Result<(), Flow> {
         let Some(held) = &mut self.held else { return Ok(()) };
-        hand_over(held, stream, ledger, work)?;
-        self.let_go(work.pipes);
+        write_held(held, stream, ledger, work)?;
+        self.release_pipe(work.pipes);
         Ok(())
     }
 
@@ -206,8 +206,8 @@ impl<P> Open<P> {
                 return Flow::Pause;
             }
             let size = work.buffer.len().min(work.room);
-            if self.streak >= STREAMING {
-                match self.pass_through(stream, ledger, work) {
+            if self.streaming_score >= STREAMING {
+                match self.splice_through(stream, ledger, work) {
                     Ok(0) => {}
                     Ok(_) => continue,
                     Err(flow) => return flow,
@@ -236,11 +236,12 @@ impl<P> Open<P> {
                 return flow;
             }
             if count == work.buffer.len() && S::HAS_PIPES {
-                self.streak = self.streak.saturating_add(1).min(MOST_STREAMING);
+                self.streaming_score =
+                    self.streaming_score.saturating_add(1).min(STREAMING_SCORE_MAX);
             }
         }
         if ledger.read.saturating_sub(before) < STREAMING_BYTES {
-            self.streak = self.streak.saturating_sub(1);
+            self.streaming_score = self.streaming_score.saturating_sub(1);
         }
         if self.input == Input::Ended { Flow::Ended } else { Flow::Wait }
     }
@@ -284,12 +285,12 @@ impl<P> Open<P> {
             _ if self.held.is_some() && matches!(fault, Fault::Later) => Err(Flow::Again),
             _ if self.held.is_some() => Err(Flow::Wait),
             Fault::Broken(reason) => {
-                self.refused = u32::try_from(owed).unwrap_or(u32::MAX);
+                self.unwritten = u32::try_from(owed).unwrap_or(u32::MAX);
                 Err(Flow::Close(reason))
             }
             Fault::WouldBlock | Fault::Later => {
                 // No memory for it: a cut by us, and it must look like one.
-                self.refused = u32::try_from(owed).unwrap_or(u32::MAX);
+                self.unwritten = u32::try_from(owed).unwrap_or(u32::MAX);
                 Err(Flow::Close(CloseReason::ForcedLossy))
             }
         }
@@ -297,7 +298,7 @@ impl<P> Open<P> {
 
     /// Moves bytes of a stream through a pipe. Zero: there is none, or nothing could be moved, and
     /// what that means a read must tell.
-    fn pass_through<S: Stream<Pipe = P>>(
+    fn splice_through<S: Stream<Pipe = P>>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
@@ -318,7 +319,7 @@ impl<P> Open<P> {
         work.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
         work.room = work.room.saturating_sub(count);
         let mut held = Held::Piped { pipe, len: count };
-        let handed_over = hand_over(&mut held, stream, ledger, work);
+        let handed_over = write_held(&mut held, stream, ledger, work);
         if let Err(flow) = handed_over {
             self.traits.set(Traits::HELD_BACK, true);
             self.held = Some(Box::new(held));
@@ -329,7 +330,7 @@ impl<P> Open<P> {
     }
 
     /// Gives up what is held.
-    pub(super) fn let_go(&mut self, pipes: &mut Pipes<P>) {
+    pub(super) fn release_pipe(&mut self, pipes: &mut Pipes<P>) {
         if let Some(held) = self.held.take() {
             give_back(*held, pipes);
         }
@@ -343,7 +344,7 @@ fn give_back<P>(held: Held<P>, pipes: &mut Pipes<P>) {
 }
 
 /// Writes what is held; an error where the peer does not take it all.
-fn hand_over<S: Stream>(
+fn write_held<S: Stream>(
     held: &mut Held<S::Pipe>,
     stream: &mut S,
     ledger: &mut Ledger,

@@ -16,9 +16,7 @@ pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
-mod settings;
-#[cfg(test)]
-mod sim;
+pub(crate) mod settings;
 pub(crate) mod status;
 mod stop;
 pub(crate) mod stream;
@@ -58,13 +56,13 @@ const SLICE: usize = 256;
 
 /// A server's decisions.
 pub(crate) struct Engine<S: Stream> {
-    table: Table<S>,
+    pub(crate) table: Table<S>,
     stop: Stop,
-    settings: Settings,
+    pub(crate) settings: Settings,
     clock: Clock,
     buffer: Box<[u8]>,
-    /// The phase that was last told to the log and the observer.
-    told: Phase,
+    /// The phase that was last announced to the log and the observer.
+    announced: Phase,
     /// When the stop was requested.
     requested: Tick,
     /// What the stop knows of each connection.
@@ -84,7 +82,7 @@ impl<S: Stream> Engine<S> {
             settings: Settings::new(config),
             clock: Clock::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
-            told: Phase::Running,
+            announced: Phase::Running,
             requested: Tick::default(),
             visits: Visits::default(),
             force: Force::Serve,
@@ -131,12 +129,12 @@ impl<S: Stream> Engine<S> {
         self.table.for_each_stream(act)
     }
 
-    /// Tells the time. Answers it, or the latest instant told before.
-    pub(crate) fn tell_time(&mut self, now: Instant) -> Instant {
+    /// Tells the time. Answers it, or the latest instant announced before.
+    pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
         self.clock.set(now)
     }
 
-    /// The latest instant that the engine was told.
+    /// The latest instant that the engine was announced.
     pub(crate) fn now(&self) -> Option<Instant> {
         self.clock.now()
     }
@@ -158,12 +156,12 @@ impl<S: Stream> Engine<S> {
 
     /// The owner to insert a connection from `peer` under; `None` if the observer refuses it or
     /// its address has as many connections as it may have.
-    pub(crate) fn admit(&mut self, peer: Option<SocketAddr>) -> Option<u32> {
+    pub(crate) fn reserve_share(&mut self, peer: Option<SocketAddr>) -> Option<u32> {
         let mut observers = self.table.observer.iter_mut();
         if observers.any(|observer| !observer.accepts(peer)) {
             return None;
         }
-        self.table.quota.admit(peer.map(|peer| peer.ip()))
+        self.table.quota.reserve(peer.map(|peer| peer.ip()))
     }
 
     /// Gives an owner's share back that no connection took.
@@ -207,7 +205,7 @@ impl<S: Stream> Engine<S> {
         self.drive(at, NO_HINT, true);
         let clean = self.table.get(at).is_some_and(Connection::is_dry);
         if clean {
-            self.say_goodbye(at, CloseReason::HostClosed);
+            self.send_fin(at, CloseReason::HostClosed);
         }
         clean
     }
@@ -216,21 +214,21 @@ impl<S: Stream> Engine<S> {
     pub(crate) fn request(&mut self, cause: Cause, now: Instant) {
         let now = self.clock.set(now);
         self.stop.request(cause, now);
-        self.tell_phase(now);
+        self.announce_phase(now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, now: Instant) {
         let now = self.clock.set(now);
         self.stop.force(cause, now);
-        self.tell_phase(now);
+        self.announce_phase(now);
     }
 
     /// Moves the stop on by time; to be called before [`end_turn`](Self::end_turn).
     pub(crate) fn advance(&mut self, now: Instant) {
         let now = self.clock.set(now);
         while self.stop.advance(now) {
-            self.tell_phase(now);
+            self.announce_phase(now);
         }
     }
 
@@ -262,7 +260,7 @@ impl<S: Stream> Engine<S> {
         let now = self.clock.set(now);
         if self.table.len() == 0 {
             self.stop.finish(now);
-            self.tell_phase(now);
+            self.announce_phase(now);
         }
     }
 
@@ -353,12 +351,12 @@ impl<S: Stream> Engine<S> {
     }
 
     /// Tells the log and the observer of a phase that was entered, and begins the drain.
-    fn tell_phase(&mut self, now: Instant) {
+    fn announce_phase(&mut self, now: Instant) {
         let phase = self.stop.phase();
-        if phase == self.told {
+        if phase == self.announced {
             return;
         }
-        if self.told == Phase::Running {
+        if self.announced == Phase::Running {
             self.requested = self.clock.tick();
             let counts = &mut self.table.report.connections;
             counts.open_at_stop = counts.accepted.saturating_sub(counts.closed());
@@ -371,7 +369,7 @@ impl<S: Stream> Engine<S> {
         if phase == Phase::Finished {
             self.visits.clear();
         }
-        self.told = phase;
+        self.announced = phase;
         self.table.report.phase = phase;
         self.table.report.phases = self.stop.times();
         self.table.report.stop = self.stop.elapsed(now);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The owner of a connection that no quota counts.
-pub(crate) const NOBODY: u32 = u32::MAX;
+pub(crate) const UNCOUNTED: u32 = u32::MAX;
 
 /// One address's share. IPv6 hosts choose within their /64, so that is what counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,9 +43,9 @@ impl Quota {
     }
 
     /// Counts one more for `address`; `None` when it has its share already.
-    pub(crate) fn admit(&mut self, address: Option<IpAddr>) -> Option<u32> {
+    pub(crate) fn reserve(&mut self, address: Option<IpAddr>) -> Option<u32> {
         let (Some(most), Some(address)) = (self.most, address) else {
-            return Some(NOBODY);
+            return Some(UNCOUNTED);
         };
         let key = Key::of(address);
         if let Some(owner) = self.owners.get(&key) {
@@ -67,7 +67,7 @@ impl Quota {
         self.owners.is_empty() && self.shares.is_empty()
     }
 
-    /// Counts one less for an owner that `admit` gave.
+    /// Counts one less for an owner that `reserve` gave.
     pub(crate) fn release(&mut self, owner: u32) {
         let Some((key, count)) = self.shares.get_mut(owner as usize) else {
             return;
@@ -91,30 +91,30 @@ mod tests {
     #[test]
     fn an_address_has_its_share_and_no_more() {
         let mut quota = Quota::new(Some(2));
-        let first = quota.admit(ip("127.0.0.2")).unwrap();
-        assert_eq!(quota.admit(ip("::ffff:127.0.0.2")), Some(first));
-        assert_eq!(quota.admit(ip("127.0.0.2")), None);
-        assert_ne!(quota.admit(ip("127.0.0.3")), None);
+        let first = quota.reserve(ip("127.0.0.2")).unwrap();
+        assert_eq!(quota.reserve(ip("::ffff:127.0.0.2")), Some(first));
+        assert_eq!(quota.reserve(ip("127.0.0.2")), None);
+        assert_ne!(quota.reserve(ip("127.0.0.3")), None);
         quota.release(first);
-        assert_eq!(quota.admit(ip("127.0.0.2")), Some(first));
+        assert_eq!(quota.reserve(ip("127.0.0.2")), Some(first));
     }
 
     #[test]
     fn ipv6_counts_by_its_first_64_bits() {
         let mut quota = Quota::new(Some(1));
-        assert_ne!(quota.admit(ip("2001:db8::1")), None);
-        assert_eq!(quota.admit(ip("2001:db8::2")), None);
-        assert_ne!(quota.admit(ip("2001:db8:0:1::1")), None);
+        assert_ne!(quota.reserve(ip("2001:db8::1")), None);
+        assert_eq!(quota.reserve(ip("2001:db8::2")), None);
+        assert_ne!(quota.reserve(ip("2001:db8:0:1::1")), None);
     }
 
     #[test]
     fn nothing_is_kept_of_an_address_without_connections() {
         let mut quota = Quota::new(Some(1));
         for round in 0..100 {
-            let owner = quota.admit(Some(IpAddr::from([127, 0, 1, round]))).unwrap();
+            let owner = quota.reserve(Some(IpAddr::from([127, 0, 1, round]))).unwrap();
             quota.release(owner);
         }
         assert!(quota.shares.is_empty() && quota.owners.is_empty());
-        assert_eq!(Quota::new(None).admit(ip("127.0.0.2")), Some(NOBODY));
+        assert_eq!(Quota::new(None).reserve(ip("127.0.0.2")), Some(UNCOUNTED));
     }
 }

@@ -5,20 +5,20 @@ use crate::config::{Config, Drain};
 
 /// The settings that connections are judged by.
 #[derive(Debug)]
-pub(super) struct Settings {
-    pub(super) drain: Drain,
-    pub(super) idle_timeout: Limit,
-    pub(super) idle_grace: Limit,
-    pub(super) linger: Limit,
+pub(crate) struct Settings {
+    pub(crate) drain: Drain,
+    pub(crate) idle_timeout: Limit,
+    pub(crate) idle_grace: Limit,
+    pub(crate) linger: Limit,
     /// Connections whose last bytes lie within one span of 2^n ms need no order among them.
-    pub(super) span_bits: u32,
-    pub(super) max_held: usize,
+    pub(crate) span_bits: u32,
+    pub(crate) max_held: usize,
     /// The kernel gives peers up by a time limit of ours.
-    pub(super) user_timeout: bool,
+    pub(crate) user_timeout: bool,
 }
 
 impl Settings {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         let idle_timeout = Limit::new(config.idle_timeout.filter(|timeout| !timeout.is_zero()));
         let idle_grace = Limit::new(Some(config.idle_grace));
         let finest = [idle_timeout.span_bits(32), idle_grace.span_bits(8)];

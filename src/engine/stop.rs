@@ -172,13 +172,13 @@ impl<S: Stream> Engine<S> {
     /// Sends the FIN of a connection that was just read dry, if it is done.
     pub(super) fn settle(&mut self, at: u32) {
         if self.is_done(at) {
-            self.say_goodbye(at, CloseReason::Drained);
+            self.send_fin(at, CloseReason::Drained);
         }
     }
 
     fn is_done(&self, at: u32) -> bool {
         let Some(connection) = self.table.get(at) else { return false };
-        if !connection.owes_nothing() || connection.is_paused() {
+        if !connection.is_flushed() || connection.is_paused() {
             return false;
         }
         match self.settings.drain {
@@ -210,7 +210,7 @@ impl<S: Stream> Engine<S> {
     }
 
     /// Sends our FIN, which the peer will answer by closing.
-    pub(super) fn say_goodbye(&mut self, at: u32, reason: CloseReason) {
+    pub(super) fn send_fin(&mut self, at: u32, reason: CloseReason) {
         self.table.unwait(at);
         let lent = Lent {
             buffer: &mut self.buffer,
@@ -251,7 +251,7 @@ impl<S: Stream> Engine<S> {
             }
             Status::Alive(_) => {
                 if lingers_for.is_none() {
-                    self.say_goodbye(at, reason);
+                    self.send_fin(at, reason);
                 }
                 self.table.put_timed(at, now.plus(1), now);
             }
@@ -386,7 +386,7 @@ impl<S: Stream> Engine<S> {
         if !connection.is_dry() || connection.is_paused() {
             self.close(at, CloseReason::ForcedLossy, Proof::Reset);
         } else if !silent.is_after(now) || self.visits.get(at).is_unix() {
-            self.say_goodbye(at, CloseReason::ForcedClean);
+            self.send_fin(at, CloseReason::ForcedClean);
             if self.table.get(at).is_some_and(|connection| connection.lingers_for().is_some()) {
                 self.table.put_timed(at, now.plus(1), now);
             }

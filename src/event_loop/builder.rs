@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use super::EventLoop;
 use crate::config::{MAX_CONNECTIONS, within};
 use crate::error::{Error, ErrorKind};
+use crate::event_loop::turn_times::TurnTimes;
 use crate::server::Server;
 use crate::token::TokenRange;
-use crate::turn::TurnTimes;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
 /// Connections of a loop whose configuration sets no maximum.

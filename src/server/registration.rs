@@ -34,7 +34,7 @@ impl Server {
         self.check_unregistered("register the server")?;
         let tokens = tokens.into();
         let connections = self.capacity_in(tokens)?;
-        self.driver
+        self.core
             .register(registry, tokens, connections)
             .map_err(|error| Error::io(ErrorKind::Register, "register with the poll", error))
     }
@@ -54,7 +54,7 @@ impl Server {
     /// [`ErrorKind::Register`] if `registry` is not that of the poll it is registered with; it
     /// stays registered there.
     pub fn deregister(&mut self, registry: &Registry) -> Result<(), Error> {
-        self.driver
+        self.core
             .deregister(registry)
             .map_err(|error| Error::io(ErrorKind::Register, "deregister from the poll", error))
     }
@@ -62,14 +62,14 @@ impl Server {
     /// Returns the tokens that the server was registered with; `None` while it is not.
     #[must_use]
     pub fn tokens(&self) -> Option<TokenRange> {
-        self.driver.tokens()
+        self.core.tokens()
     }
 
     /// Returns the number of connections for which there are to be slots.
     fn capacity_in(&self, tokens: TokenRange) -> Result<usize, Error> {
-        let listeners = self.driver.acceptor.tokens();
+        let listeners = self.core.acceptor.tokens();
         let room = tokens.len().saturating_sub(listeners);
-        let open = self.driver.engine.slots();
+        let open = self.core.engine.slots();
         let (what, needed) = match self.config.max_connections {
             _ if room == 0 => ("at least one connection", 1),
             _ if open > room => ("the slots of the connections that are open", open),
@@ -87,7 +87,7 @@ impl Server {
     }
 
     pub(super) fn check_unregistered(&self, attempt: &str) -> Result<(), Error> {
-        match self.driver.tokens() {
+        match self.core.tokens() {
             None => Ok(()),
             Some(_) => {
                 Err(Error::new(ErrorKind::Register, format!("{attempt}: already registered")))

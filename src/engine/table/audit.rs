@@ -8,7 +8,7 @@ use crate::engine::stream::Stream;
 impl<S: Stream> Table<S> {
     /// What contradicts the order of the aging list: the silent longest come first, within a span
     /// of 2^`bits` milliseconds.
-    pub(in crate::engine) fn audit_age(&mut self, bits: u32) -> Result<(), String> {
+    pub(crate) fn audit_age(&mut self, bits: u32) -> Result<(), String> {
         let place = self.lists.aging();
         let lists = self.lists.audit(&mut self.slots)?;
         let aging = lists.into_iter().find(|(found, _)| *found == place);
@@ -24,7 +24,7 @@ impl<S: Stream> Table<S> {
     }
 
     /// What of the lists contradicts the slots.
-    pub(in crate::engine) fn audit(&mut self) -> Result<(), String> {
+    pub(crate) fn audit(&mut self) -> Result<(), String> {
         let mut listed: usize = 0;
         for (place, slots) in self.lists.audit(&mut self.slots)? {
             for at in slots {

@@ -117,7 +117,7 @@ impl Pair {
     fn compare(&mut self, script: &Script, flow: Flow) {
         if !matches!(flow, Flow::Close(_) | Flow::Ended) {
             let paid = self.model.is_open() && self.model.owed == 0;
-            assert_eq!(self.connection.owes_nothing(), paid);
+            assert_eq!(self.connection.is_flushed(), paid);
             assert_eq!(self.connection.is_dry(), paid && self.model.is_dry);
         }
         self.compare_streams(script);

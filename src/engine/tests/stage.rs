@@ -6,7 +6,7 @@ use super::script::{Actor, Answer, Script};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::phase::Cause;
-use crate::engine::quota::NOBODY;
+use crate::engine::quota::UNCOUNTED;
 use crate::token::Readiness;
 
 pub(super) const READ_BUFFER: usize = 64 << 10;
@@ -30,7 +30,7 @@ impl<const PIPES: bool> Stage<PIPES> {
     pub(super) fn enter(&mut self, millis: u64) -> u32 {
         let slot = self.engine.vacant().unwrap();
         let actor = Actor::new(Script::default());
-        self.engine.insert(actor, None, NOBODY, self.at(millis)).unwrap();
+        self.engine.insert(actor, None, UNCOUNTED, self.at(millis)).unwrap();
         slot
     }
 

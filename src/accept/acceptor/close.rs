@@ -1,0 +1,226 @@
+//! The end of the listeners: gate, wait for half-open handshakes, sweep, close.
+
+use log::{debug, info, warn};
+use std::time::Instant;
+
+use super::{Acceptor, BatchEnd, Turn};
+use crate::accept::handshake::Wait;
+use crate::accept::pair::Visibility;
+use crate::accept::queue::{AcceptQueue, Accepted, Listen};
+use crate::engine::Engine;
+use crate::engine::deadline::earlier;
+use crate::engine::phase::Phase;
+use crate::engine::report::HalfOpen;
+
+/// Clients that a sweep takes at most: more than any queue holds.
+const SWEEP: u32 = 1 << 20;
+
+/// What a stop knows of the listeners that it closes.
+#[derive(Debug)]
+pub(super) struct Closing<E> {
+    /// By token, for each listener that was there.
+    waits: Vec<Wait>,
+    /// The sum over the listeners closed so far; `None` where one is not known.
+    half_open: Option<HalfOpen>,
+    /// Where closed sockets may be found.
+    pub(super) endpoints: Vec<E>,
+    /// Some of them cannot be told from those of siblings.
+    pub(super) shared: bool,
+}
+
+impl<Q: Listen> Acceptor<Q> {
+    /// Ends the listeners: deregisters them, keeps new handshakes out, takes in who is waiting
+    /// until no half-open handshake is left, and closes them; what is not done yet stays for
+    /// another call. Under force who waits is counted and let go. Without tokens the listeners
+    /// are on no poll, and only force may end them.
+    pub(crate) fn close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+        if self.closing.is_none() {
+            self.begin_close(engine, turn);
+        }
+        for index in 0..self.listeners.len() {
+            let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
+                continue;
+            };
+            if !listener.is_owned() {
+                info!("left the queue of {} to its owner", listener.name());
+                continue;
+            }
+            if self.close_one(index, &mut listener, engine, turn) {
+                self.account(index, &mut listener, turn.now);
+                debug!("closed the listener on {}", listener.name());
+            } else if let Some(slot) = self.listeners.get_mut(index) {
+                *slot = Some(listener);
+            }
+        }
+        if self.is_closed()
+            && let Some(closing) = &self.closing
+        {
+            let half_open = closing.half_open.filter(|_| !self.listener_failed);
+            engine.report_mut().connections.half_open = half_open;
+        }
+    }
+
+    fn begin_close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+        engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
+        if let Some(listener) = self.listeners.iter_mut().flatten().next() {
+            let pressure = listener.queue.pressure();
+            self.gauge.add(pressure, turn.now);
+        }
+        let cookies = self.gauge.has_cookies(turn.now);
+        let mut closing = Closing {
+            waits: Vec::new(),
+            half_open: Some(HalfOpen::default()),
+            endpoints: Vec::new(),
+            shared: false,
+        };
+        let mut gated = true;
+        for listener in &mut self.listeners {
+            let mut visibility = Visibility::NoHandshakes;
+            if let Some(listener) = listener {
+                visibility = listener.queue.visibility(engine.kernel());
+                if visibility == Visibility::Shared {
+                    closing.shared = true;
+                } else {
+                    closing.endpoints.extend(listener.queue.endpoint());
+                }
+                if turn.tokens.is_some() {
+                    super::deregister(listener, turn.poll);
+                }
+                if listener.is_owned() {
+                    gated &= listener.queue.shut_gate();
+                    listener.set_ready();
+                }
+            }
+            let wait = Wait::new(visibility, cookies, self.handshake_grace, turn.now);
+            closing.waits.push(wait);
+        }
+        engine.report_mut().gated = Some(gated);
+        self.closing = Some(closing);
+    }
+
+    /// Goes on with the end of one listener. Returns whether it may be closed: nobody is waited
+    /// for, and after that its queue was seen empty.
+    fn close_one(
+        &mut self,
+        index: usize,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream>,
+        turn: Turn<'_, Q>,
+    ) -> bool {
+        let hurry = engine.phase() >= Phase::Forcing;
+        let is_due = self.wait(index).is_some_and(|wait| wait.is_due(turn.now));
+        if is_due || hurry {
+            // No event comes of a listener that is off the poll.
+            listener.on_event();
+        }
+        let mut emptied = self.empty(index, listener, engine, turn);
+        let dumping = self.closing.iter().flat_map(|closing| &closing.waits);
+        let others_dump = dumping.enumerate().any(|(at, wait)| at != index && wait.is_dumping());
+        let Some(wait) = self.wait(index) else { return emptied };
+        if !others_dump {
+            let endpoint = listener.queue.endpoint();
+            if wait.step::<Q>(endpoint.as_ref(), engine.kernel(), turn.now, hurry) {
+                // Whoever completed before the last dump is in the queue now.
+                listener.on_event();
+                emptied = self.empty(index, listener, engine, turn);
+            }
+        }
+        emptied && self.wait(index).is_none_or(|wait| wait.is_over())
+    }
+
+    fn wait(&mut self, index: usize) -> Option<&mut Wait> {
+        self.closing.as_mut()?.waits.get_mut(index)
+    }
+
+    /// Adds up what became of the half-open handshakes of a listener.
+    fn account(&mut self, index: usize, listener: &mut AcceptQueue<Q>, now: Instant) {
+        self.gauge.add(listener.queue.pressure(), now);
+        let (overflowed, cookies) = (self.gauge.has_overflows(now), self.gauge.has_cookies(now));
+        let Some(closing) = &mut self.closing else { return };
+        let outcome = closing.waits.get_mut(index).and_then(|it| it.outcome(overflowed, cookies));
+        closing.half_open = closing.half_open.zip(outcome).map(|(sum, one)| HalfOpen {
+            seen: sum.seen.saturating_add(one.seen),
+            completed: sum.completed.saturating_add(one.completed),
+            stale: sum.stale.saturating_add(one.stale),
+            left: sum.left.saturating_add(one.left),
+        });
+    }
+
+    /// Returns when the end of the listeners goes on without an event.
+    pub(super) fn close_deadline(&self) -> Option<Instant> {
+        let closing = self.closing.as_ref()?;
+        let open = closing.waits.iter().zip(&self.listeners).filter(|(_, it)| it.is_some());
+        open.fold(None, |next, (wait, _)| earlier(next, wait.next_deadline()))
+    }
+
+    /// Takes in who is waiting, or lets them go under force. Returns whether the queue was seen
+    /// empty.
+    fn empty(
+        &mut self,
+        index: usize,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream>,
+        turn: Turn<'_, Q>,
+    ) -> bool {
+        let emptied = if engine.phase() >= Phase::Forcing {
+            self.abandon(listener, engine)
+        } else {
+            listener.is_ready(turn.now) && self.sweep(listener, engine, turn)
+        };
+        let mut taken = std::mem::take(&mut self.taken);
+        if let Some(wait) = self.wait(index) {
+            taken.iter().for_each(|peer| wait.on_accepted(*peer));
+        }
+        taken.clear();
+        self.taken = taken;
+        emptied
+    }
+
+    fn sweep(
+        &mut self,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream>,
+        turn: Turn<'_, Q>,
+    ) -> bool {
+        let (before, lost) = (engine.report().connections.accepted, self.register_failures);
+        let look = self.accept_batch(listener, SWEEP, engine, turn);
+        let counts = &mut engine.report_mut().connections;
+        let taken = counts.accepted.saturating_sub(before);
+        counts.swept = counts.swept.saturating_add(taken);
+        let lost = self.register_failures.saturating_sub(lost);
+        counts.backlog_left = counts.backlog_left.map(|left| left.saturating_add(lost));
+        match look {
+            BatchEnd::Empty => true,
+            BatchEnd::More => false,
+            BatchEnd::Dead(error) => {
+                warn!("sweep the queue of {}: {error}", listener.name());
+                counts.backlog_left = None;
+                true
+            }
+        }
+    }
+
+    /// Lets go of who is still waiting, and counts them. Returns whether that is all that can be
+    /// done: for want of a descriptor it is tried again as long as connections are being closed.
+    fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
+        let open = engine.open();
+        let left = &mut engine.report_mut().connections.backlog_left;
+        for _ in 0..SWEEP {
+            match listener.accept() {
+                Accepted::Client(_, peer) => {
+                    self.taken.extend(peer);
+                    *left = left.map(|left| left.saturating_add(1));
+                }
+                Accepted::Empty => return true,
+                Accepted::Broken(_) => {}
+                Accepted::Exhausted(_) if open > 0 => return false,
+                Accepted::Exhausted(error) | Accepted::Dead(error) => {
+                    warn!("count the queue of {}: {error}", listener.name());
+                    *left = None;
+                    return true;
+                }
+            }
+        }
+        true
+    }
+}

@@ -1,0 +1,226 @@
+//! All connections of one life, their time and their chance: what a poll of them reports.
+
+use mio::Token;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::net::IpAddr;
+
+use super::door::{Door, Scarcity};
+use super::line::{Fate, Line, Times};
+use super::plan::Plan;
+use super::random::Random;
+use crate::engine::phase::Phase;
+use crate::token::{Readiness, TokenRange};
+
+#[derive(Debug)]
+pub(super) struct Network {
+    pub(super) lines: Vec<Line>,
+    pub(super) random: Random,
+    pub(super) times: Times,
+    pub(super) now: u64,
+    wakes: BinaryHeap<Reverse<(u64, usize)>>,
+    /// What a poll would report, in order.
+    pub(super) ready: VecDeque<usize>,
+    /// Lines by the number that the engine gave them, from 1.
+    pub(super) numbers: Vec<usize>,
+    /// The line that the host is inserting.
+    pub(super) inserting: Option<usize>,
+    pub(super) tokens: TokenRange,
+    pub(super) doors: Vec<Door>,
+    pub(super) scarcity: Scarcity,
+    /// Connections that hold a descriptor; calls of accept that failed for want of something.
+    pub(super) descriptors: usize,
+    pub(super) exhausted: u64,
+    /// Clients that did not get in for some other reason than the end, and those refused.
+    pub(super) accept_errors: u64,
+    pub(super) refused: u64,
+    /// Sockets taken off the poll by the departure under way.
+    pub(super) departed: u64,
+    /// A listener was found dead.
+    pub(super) listener_failed: bool,
+    /// There was a queue that nobody could count.
+    pub(super) countless: bool,
+    /// The last call of accept was one of those.
+    pub(super) wanting: bool,
+    /// Connections without an account by address, and how many each may take.
+    pub(super) shares: HashMap<IpAddr, usize>,
+    pub(super) most_per_ip: Option<usize>,
+    pub(super) phase: Phase,
+    pub(super) open_at_stop: u64,
+    pub(super) draining_since: Option<u64>,
+    /// The end of the first turn that drained.
+    pub(super) visited_at: Option<u64>,
+    /// The engine is being dropped: everything is cut.
+    pub(super) dropping: bool,
+    /// Slots may be freed now.
+    pub(super) may_free: bool,
+    pub(super) bytes_read: u64,
+    pub(super) bytes_written: u64,
+    pub(super) closed_count: u64,
+    pub(super) freed_count: u64,
+    /// Everything that is progress: bytes, closes, errors and ends that were read.
+    pub(super) progress: u64,
+    /// Counts the calls of the engine.
+    pub(super) epoch: u64,
+    pub(super) pipes: u64,
+    /// One call in so many goes wrong for no fault of the peer's; 0: none.
+    pub(super) hiccup_rate: u64,
+    /// One call in so many finds that the peer has just acted; 0: none.
+    pub(super) race_rate: u64,
+    pub(super) trace: bool,
+    /// The first law that was broken.
+    pub(super) broken: Option<String>,
+}
+
+impl Network {
+    pub(super) fn new(random: Random, plan: &Plan, trace: bool) -> Self {
+        let mut network = Self {
+            lines: plan.clients.iter().map(Line::new).collect(),
+            random,
+            times: Times::new(&plan.config),
+            now: 0,
+            wakes: BinaryHeap::new(),
+            ready: VecDeque::new(),
+            numbers: Vec::new(),
+            inserting: None,
+            tokens: plan.tokens,
+            doors: plan.doors.iter().map(|door| Door::new(*door)).collect(),
+            scarcity: plan.scarcity.clone(),
+            descriptors: 0,
+            exhausted: 0,
+            accept_errors: 0,
+            refused: 0,
+            departed: 0,
+            listener_failed: false,
+            countless: false,
+            wanting: false,
+            shares: HashMap::new(),
+            most_per_ip: plan.config.max_per_ip,
+            phase: Phase::Running,
+            open_at_stop: 0,
+            draining_since: None,
+            visited_at: None,
+            dropping: false,
+            may_free: false,
+            bytes_read: 0,
+            bytes_written: 0,
+            closed_count: 0,
+            freed_count: 0,
+            progress: 0,
+            epoch: 1,
+            pipes: 0,
+            hiccup_rate: plan.hiccup_rate,
+            race_rate: plan.race_rate,
+            trace,
+            broken: None,
+        };
+        network.tell(|| format!("{plan:#?}"));
+        for (at, client) in plan.clients.iter().enumerate() {
+            network.wake(at, client.at);
+        }
+        network
+    }
+
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.trace {
+            eprintln!("{:>12} us  {}", self.now, what());
+        }
+    }
+
+    pub(super) fn blame(&mut self, at: usize, what: &str) {
+        self.tell(|| format!("line {at}: BROKEN: {what}"));
+        if self.broken.is_none() {
+            self.broken = Some(format!("line {at}: {what}\n{:#?}", self.lines.get(at)));
+        }
+    }
+
+    /// When something happens next without the server.
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        self.wakes.peek().map(|Reverse((at, _))| *at)
+    }
+
+    pub(super) fn wake(&mut self, at: usize, when: u64) {
+        let line = &mut self.lines[at];
+        if line.wake.is_none_or(|wake| wake > when) {
+            line.wake = Some(when);
+            self.wakes.push(Reverse((when, at)));
+        }
+    }
+
+    /// Lets everything happen that is due at `now`.
+    pub(super) fn run_until(&mut self, now: u64) {
+        while let Some(Reverse((when, at))) = self.wakes.peek().copied()
+            && when <= now
+        {
+            self.wakes.pop();
+            if self.lines[at].wake != Some(when) {
+                continue;
+            }
+            self.lines[at].wake = None;
+            self.now = self.now.max(when);
+            if !std::mem::replace(&mut self.lines[at].has_knocked, true) {
+                self.knock(at);
+            }
+            self.act(at);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// A client is put on the poll under a slot's token: it reports how the client stands.
+    pub(super) fn register(&mut self, at: usize, slot: u32) {
+        self.tell(|| format!("line {at}: on the poll for slot {slot}"));
+        let line = &mut self.lines[at];
+        if line.fate == Fate::Taken {
+            self.inserting = Some(at);
+        }
+        line.slot = Some(slot);
+        line.on_poll = true;
+        line.duplex.edge = true;
+        self.note_edge(at);
+    }
+
+    pub(super) fn act(&mut self, at: usize) {
+        let now = self.now;
+        let line = &mut self.lines[at];
+        if let Some(next) = line.peer.act(&mut line.duplex, now) {
+            self.wake(at, next.max(now + 1));
+        }
+        self.note_edge(at);
+    }
+
+    /// Puts a line with an edge among those that the poll reports.
+    pub(super) fn note_edge(&mut self, at: usize) {
+        let line = &mut self.lines[at];
+        let registered = line.on_poll && !line.duplex.dropped;
+        if line.duplex.edge && registered && !line.queued {
+            line.queued = true;
+            self.ready.push_back(at);
+        }
+    }
+
+    /// What the next poll reports of the listeners.
+    pub(super) fn harvest_doors(&mut self) -> Vec<(Token, Readiness)> {
+        let tokens = self.tokens;
+        let doors = self.doors.iter_mut().enumerate();
+        let told = doors.filter_map(|(at, door)| {
+            let edge = std::mem::take(&mut door.edge);
+            edge.then(|| tokens.token(at)).flatten().map(|token| (token, Readiness::READABLE))
+        });
+        told.collect()
+    }
+
+    /// What the next poll reports of one connection.
+    pub(super) fn harvest(&mut self) -> Option<(Token, Readiness)> {
+        while let Some(at) = self.ready.pop_front() {
+            let line = &mut self.lines[at];
+            line.queued = false;
+            let known = line.on_poll && !line.duplex.dropped;
+            let Some(slot) = line.slot.filter(|_| known) else { continue };
+            let flags = line.duplex.harvest();
+            self.tell(|| format!("line {at}: slot {slot} is {flags:?}"));
+            let token = self.tokens.token(self.doors.len() + slot as usize)?;
+            return Some((token, flags));
+        }
+        None
+    }
+}

@@ -8,10 +8,9 @@ use crate::error::{Error, ErrorKind};
 
 /// When a connection counts as done during a stop.
 ///
-/// Under `Idle` and `Flush` a connection that never falls quiet or dry is done at its first
-/// instant without pending output from five times
-/// [`idle_grace`](Config::idle_grace) after the drain began, so that no peer can hold a stop to
-/// the end of its budget by sending.
+/// Under `Idle` and `Flush` no peer can hold a stop to the end of its budget by sending. After five
+/// times [`idle_grace`](Config::idle_grace), one second or ten round trips, whichever is longest, a
+/// connection is done as soon as its receive queue is read dry and it has no pending output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Drain {

@@ -90,6 +90,17 @@ fn tcp_address(text: &str) -> Result<ListenAddress, String> {
 
 /// Refuses addresses that no socket can be bound to, which the kernel does with EINVAL alone.
 fn check_can_be_bound(host: &str, port: u16) -> Result<(), String> {
+    if let Some((ip, _)) = host.split_once('%')
+        && let Ok(ip) = ip.parse::<Ipv6Addr>()
+        && !ip.is_unicast_link_local()
+    {
+        return Err(format!(
+            "has a network interface, which only link-local addresses need: [{ip}]:{port}"
+        ));
+    }
+    if host == "*" {
+        return Err(format!("is no address: write 0.0.0.0:{port} or [::]:{port} for all networks"));
+    }
     let Ok(ip) = host.parse::<IpAddr>() else {
         return Ok(());
     };
@@ -138,6 +149,17 @@ fn split(text: &str) -> Result<(&str, &str), String> {
     }
     if text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("needs a host; did you mean 127.0.0.1:{text}?"));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.trim_end_matches('/').escape_debug();
+        let scheme = scheme.escape_debug();
+        return Err(format!("is a URL; without {scheme}:// it is {rest}"));
+    }
+    if text.starts_with(['/', '.']) {
+        return Err(format!("needs a prefix; did you mean unix:{}?", text.escape_debug()));
+    }
+    if text.contains(',') {
+        return Err("has a comma; repeat the flag for a further address".to_owned());
     }
     if let Some(bracketed) = text.strip_prefix('[') {
         return match bracketed.split_once("]:") {
@@ -219,6 +241,12 @@ mod tests {
             ("unix:", "needs a path"),
             ("unix:/run/", "names a directory"),
             ("unix:@", "needs a name"),
+            ("/run/x.sock", "did you mean unix:/run/x.sock?"),
+            ("./x.sock", "did you mean unix:./x.sock?"),
+            ("http://127.0.0.1:7/", "without http:// it is 127.0.0.1:7"),
+            ("127.0.0.1:7,127.0.0.1:8", "comma"),
+            ("[::1%lo]:7", "only link-local"),
+            ("*:7", "write 0.0.0.0:7 or [::]:7"),
             ("[fe80::1]:7", "such as [fe80::1%eth0]:7"),
             ("[::ffff:127.0.0.1]:7", "write 127.0.0.1:7"),
             ("[ff02::1]:7", "group"),

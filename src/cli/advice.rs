@@ -34,7 +34,15 @@ pub(crate) fn advice(error: &io::Error, address: Option<SocketAddr>) -> String {
             "; the kernel is too old for it, or a security policy such as seccomp forbids it"
                 .to_owned()
         }
-        _ => String::new(),
+        _ => match error.raw_os_error() {
+            Some(libc::EAFNOSUPPORT) => {
+                "; this machine, or a policy, allows no such addresses (is IPv6 off?)".to_owned()
+            }
+            Some(libc::EMFILE) => "; raise the open-file limit (ulimit -n)".to_owned(),
+            Some(libc::ENFILE) => "; raise fs.file-max".to_owned(),
+            Some(libc::ENODEV) => "; no network interface has that number".to_owned(),
+            _ => String::new(),
+        },
     }
 }
 

@@ -34,15 +34,17 @@ fn ignored(status: &str) -> u64 {
 /// Logs those of `signals` that stay ignored, and returns the others.
 pub(crate) fn to_handle(signals: &[i32]) -> Vec<i32> {
     let handled = not_ignored(signals);
-    for signal in signals.iter().filter(|signal| !handled.contains(signal)) {
-        let name = signal_hook::low_level::signal_name(*signal).unwrap_or("a signal");
-        info!(target: TARGET, "{name} stays ignored, as it was at the start");
+    let ignored = signals.iter().filter(|signal| !handled.contains(signal));
+    let names = ignored.map(|signal| signal_hook::low_level::signal_name(*signal));
+    let names: Vec<&str> = names.map(|name| name.unwrap_or("a signal")).collect();
+    if !names.is_empty() {
+        info!(target: TARGET, "ignored at the start, and still: {}", names.join(", "));
     }
     handled
 }
 
-/// Unblocks the signals with handlers, which a parent may have left blocked. Called after the handlers
-/// have been installed: a signal that is pending takes effect now.
+/// Unblocks the signals with handlers, which a parent may have left blocked. Called after the
+/// handlers have been installed: a signal that is pending takes effect now.
 pub(crate) fn unblock() {
     let handled = HANDLED.iter().filter_map(|signal| Signal::try_from(*signal).ok());
     if let Err(error) = handled.collect::<SigSet>().thread_unblock() {

@@ -74,6 +74,8 @@ pub(super) struct Connection {
     pub(super) state: State,
     /// Sends; the others are held open and watched.
     pub(super) active: bool,
+    /// It was connected before.
+    pub(super) was_open: bool,
     /// Failed connects since the last success.
     pub(super) tries: u8,
     /// Where its stream starts in the block.
@@ -112,6 +114,7 @@ impl Connection {
             stream: None,
             state: State::Waiting,
             active,
+            was_open: false,
             tries: 0,
             base: 0,
             target,

@@ -16,6 +16,10 @@ use super::target::Target;
 /// Bytes that a probe sends and wants back.
 const MESSAGE: usize = 64;
 
+/// A client that holds back its last ACK sends so much later, in nanoseconds; the kernel holds an
+/// ACK at least 40 ms.
+const HOLD: u64 = 30_000_000;
+
 /// The most probes of one audit.
 const PROBES_MAX: u64 = 2_000;
 
@@ -27,6 +31,8 @@ const GAP: u64 = 10_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Connecting,
+    /// Connected; has sent nothing yet, so that its last ACK may be on hold, too.
+    Held,
     /// Connected, has sent its message and has so many bytes of it back.
     Waiting(usize),
     /// Has its whole echo and has half-closed.
@@ -38,6 +44,8 @@ struct Probe {
     stream: Stream,
     state: State,
     at: u64,
+    /// When it may send, in nanoseconds since the start of the run.
+    write_at: u64,
 }
 
 /// The probes of one audit.
@@ -91,11 +99,26 @@ impl Probes {
 
     /// Connects one more client.
     pub(super) fn connect(&mut self) {
+        self.dial(false);
+    }
+
+    /// Connects one more client whose last ACK is held back (on Linux, over TCP): its connect
+    /// returns while the handshake is half open at the server.
+    pub(super) fn connect_half_open(&mut self) {
+        self.dial(true);
+    }
+
+    fn dial(&mut self, hold: bool) {
         self.number = self.number.saturating_add(1);
         let Some(address) = self.target.address(self.address) else {
             return;
         };
-        let mut stream = match Stream::dial(address, None) {
+        let dialled = if hold {
+            Stream::dial_holding_ack(address)
+        } else {
+            Stream::dial(address, None)
+        };
+        let mut stream = match dialled {
             Ok(stream) => stream,
             Err(error) => {
                 self.count_failure(&error);
@@ -109,7 +132,8 @@ impl Probes {
         }
         // Far from where the connections of the load start.
         let at = u64::from(PayloadBlock::base(0x0050_524F_4245, self.number));
-        entry.insert(Probe { stream, state: State::Connecting, at });
+        let write_at = if hold { self.clock.now().saturating_add(HOLD) } else { 0 };
+        entry.insert(Probe { stream, state: State::Connecting, at, write_at });
     }
 
     /// Whether some client does not know yet what became of it.
@@ -130,13 +154,17 @@ impl Probes {
             Ok(()) => {}
             Err(error) => log::debug!("probe poll: {error}"),
         }
-        for event in &events {
-            let key = event.token().0;
+        let now = self.clock.now();
+        let is_due = |probe: &Probe| probe.state == State::Held && now >= probe.write_at;
+        let held = self.probes.iter().filter(|(_, probe)| is_due(probe)).map(|(key, _)| key);
+        let mut ready: Vec<usize> = held.collect();
+        ready.extend(events.iter().map(|event| event.token().0));
+        for key in ready {
             let Some(probe) = self.probes.get_mut(key) else {
                 continue;
             };
             let before = probe.state;
-            let outcome = probe.advance(&self.block, &mut self.counts.echoed_bytes);
+            let outcome = probe.advance(&self.block, now, &mut self.counts.echoed_bytes);
             if before == State::Connecting && !matches!(outcome, Outcome::Failed(_)) {
                 let connected = probe.state != State::Connecting;
                 let reset = matches!(outcome, Outcome::Reset);
@@ -165,7 +193,7 @@ impl Probes {
         for (_, probe) in &self.probes {
             let count = match probe.state {
                 State::Connecting => continue,
-                State::Waiting(0) => &mut self.counts.waiting,
+                State::Held | State::Waiting(0) => &mut self.counts.waiting,
                 State::Waiting(_) => &mut self.counts.lost,
                 State::Echoed => &mut self.counts.served,
             };
@@ -191,7 +219,7 @@ impl Probes {
 
 impl Probe {
     /// Goes on as far as it can.
-    fn advance(&mut self, block: &PayloadBlock, echoed: &mut u64) -> Outcome {
+    fn advance(&mut self, block: &PayloadBlock, now: u64, echoed: &mut u64) -> Outcome {
         if self.state == State::Connecting {
             match self.stream.dialled() {
                 Dial::Pending => return Outcome::Pending,
@@ -201,6 +229,9 @@ impl Probe {
                 Dial::Failed(error) => return Outcome::Failed(error),
                 Dial::Connected => {}
             }
+            self.state = State::Held;
+        }
+        if self.state == State::Held && now >= self.write_at {
             self.state = State::Waiting(0);
             if self.stream.write(block.slice(self.at, MESSAGE)).is_err() {
                 return Outcome::Reset;

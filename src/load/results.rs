@@ -28,6 +28,9 @@ pub struct Results {
     pub steps: Vec<StepResults>,
     /// When the measured time began, by the clock of this machine.
     pub measured_from: Option<SystemTime>,
+    /// Not all connections were open when measuring was to begin
+    /// ([`Plan::start_at`](super::Plan::start_at)): how long after that connecting ended.
+    pub late_by: Option<Duration>,
     /// The generator itself stood still.
     pub pauses: Pauses,
     /// The observer ended the run early.

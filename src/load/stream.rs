@@ -36,19 +36,40 @@ impl Stream {
             Address::Tcp(addr) => addr,
             Address::Unix(path) => return connect_unix(path).map(Self::Unix),
         };
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
-        socket.set_tcp_nodelay(true)?;
+        let socket = Self::socket(addr)?;
         if let Some(source) = source {
             // The port may still be in TIME_WAIT from an earlier connection.
             socket.set_reuse_address(true)?;
             socket.bind(&source.into())?;
         }
+        Self::connect(socket, addr, source.is_some())
+    }
+
+    /// As [`dial`](Self::dial), but the kernel is to hold back the last ACK of the handshake until
+    /// something is sent, where it can be told so.
+    pub(super) fn dial_holding_ack(address: Address<'_>) -> io::Result<Self> {
+        let Address::Tcp(addr) = address else {
+            return Self::dial(address, None);
+        };
+        let socket = Self::socket(addr)?;
+        #[cfg(target_os = "linux")]
+        socket.set_tcp_quickack(false)?;
+        Self::connect(socket, addr, false)
+    }
+
+    fn socket(addr: SocketAddr) -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        Ok(socket)
+    }
+
+    fn connect(socket: Socket, addr: SocketAddr, is_bound: bool) -> io::Result<Self> {
         match socket.connect(&addr.into()) {
             Ok(()) => {}
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             // Bound to an address of this machine, so it is the port that is in use.
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && source.is_some() => {
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && is_bound => {
                 return Err(io::ErrorKind::AddrInUse.into());
             }
             Err(error) => return Err(error),

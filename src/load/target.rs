@@ -72,7 +72,8 @@ impl Target {
             .map_err(|error| Error::io(ErrorKind::Config, format!("target '{text}'"), error))?;
         if found.iter().any(needs_zone) {
             return Err(refuse(format!(
-                "a link-local address needs the name of its interface, such as [{bare}%eth0]:{first}"
+                "a link-local address needs the name of its interface, such as \
+                 [{bare}%eth0]:{first}"
             )));
         }
         let at = |port: u16| {

@@ -153,7 +153,7 @@ impl<Q: Listen> ServerCore<Q> {
 
     /// While a queue waits for a slot, closes lingering connections whose peers have everything.
     fn make_room(&mut self, now: Instant) {
-        if !self.acceptor.is_parked() || self.engine.phase() >= Phase::Forcing {
+        if !self.acceptor.is_full() || self.engine.phase() >= Phase::Forcing {
             self.room_due = None;
         } else if self.room_due.is_none() || is_due(self.room_due, now) {
             self.engine.close_lingering(SLOTS);

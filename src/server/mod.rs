@@ -132,8 +132,9 @@ impl Server {
     fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
         let id = ListenerId(self.core.acceptor.tokens());
         self.addresses.extend(listener.address());
-        let is_owned = ownership == Ownership::Exclusive;
-        self.core.acceptor.add(AcceptQueue::new(listener, is_owned));
+        let mut intake = AcceptQueue::new(listener, false);
+        intake.set_ownership(ownership);
+        self.core.acceptor.add(intake);
         id
     }
 
@@ -168,8 +169,7 @@ impl Server {
     /// Declares who takes clients from a listener's accept queue from now on. At any time; it
     /// counts when a stop closes the listener. Does nothing after that.
     pub fn set_ownership(&mut self, listener: ListenerId, ownership: Ownership) {
-        let is_owned = ownership == Ownership::Exclusive;
-        self.core.acceptor.set_owned(listener.0, is_owned);
+        self.core.acceptor.set_ownership(listener.0, ownership);
     }
 
     /// Returns the settings.

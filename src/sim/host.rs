@@ -10,7 +10,7 @@ use super::end::End;
 use super::network::Network;
 use super::plan::{Act, Plan};
 use super::random::Random;
-use crate::accept::queue::AcceptQueue;
+use crate::accept::queue::{AcceptQueue, Ownership};
 use crate::engine::Engine;
 use crate::engine::phase::{Cause, Phase};
 use crate::server::core::ServerCore;
@@ -270,11 +270,13 @@ impl Host {
                     self.asked = Phase::Forcing;
                 }
                 Act::Disown => {
-                    (0..self.plan.doors.len()).for_each(|at| core.acceptor.set_owned(at, false));
+                    (0..self.plan.doors.len())
+                        .for_each(|at| core.acceptor.set_ownership(at, Ownership::Shared));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);
                 }
                 Act::Own => {
-                    (0..self.plan.doors.len()).for_each(|at| core.acceptor.set_owned(at, true));
+                    (0..self.plan.doors.len())
+                        .for_each(|at| core.acceptor.set_ownership(at, Ownership::Exclusive));
                     self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = true);
                 }
                 Act::Leave => {

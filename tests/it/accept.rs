@@ -289,3 +289,22 @@ fn what_all_hold_together_is_bounded_and_the_longest_pause_ends_first() {
     assert_eq!(report.bytes.written, (CLIENTS * bytes.len()) as u64);
     assert_eq!(report.bytes.unsent, 0);
 }
+
+/// Lingering connections make room for those who wait in the queue of a server that stops.
+#[test]
+fn clients_that_never_close_hold_no_slot_against_those_that_wait() {
+    let args = ["--max-connections", "10", "--idle-grace", "20ms", "--report", "-"];
+    let mut server = Server::start(&[&args[..], &["--linger", "5s"]].concat());
+    let mut clients = waiting(&server, 200);
+    server.process.wait_for_stderr("clients wait in the queue");
+    server.process.signal(rustix::process::Signal::TERM);
+    for (number, client) in clients.iter_mut().enumerate() {
+        assert_eq!(client.receive_to_end(), number.to_be_bytes(), "{number}");
+    }
+    // None of them has closed.
+    let outcome = server.finish().exits(0);
+    drop(clients);
+    let report = outcome.report();
+    assert_eq!(report["connections"]["accepted"], 200, "{report:#}");
+    assert_eq!(report["connections"]["backlog_left"], 0, "{report:#}");
+}

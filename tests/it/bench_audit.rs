@@ -104,6 +104,22 @@ fn a_command_is_started_loaded_and_stopped() {
     assert_eq!(number(&result, "/shutdown/exit_status"), 0);
 }
 
+/// Their connects have returned; only the last ACK is on its way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_that_resets_half_open_handshakes_fails_the_audit() {
+    let target = {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        listener.local_addr().expect("an address").to_string()
+    };
+    let program = env!("CARGO_BIN_EXE_netgrace");
+    let command = [&target, "--", program, "-q", "-l", &target, "--handshake-grace", "0s"];
+    let args = ["-c", "5"];
+    let (outcome, result) = bench(&[&args[..], &SHORT[..], &command[..]].concat());
+    outcome.exits(4);
+    assert!(number(&result, "/shutdown/queue_reset") >= 4, "{result}");
+}
+
 #[test]
 fn clients_of_a_server_that_waits_for_them_leave() {
     let server = Server::start(&["--drain", "peer", "--shutdown-timeout", "infinity"]);

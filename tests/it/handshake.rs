@@ -62,8 +62,10 @@ fn nobody_whose_last_ack_is_on_its_way_is_reset() {
         let outcome = server.finish().exits(0);
         let report = outcome.report();
         let connections = &report["connections"];
-        let half_open = json!({"seen": 100, "completed": 100, "stale": 0, "left": 0});
-        assert_eq!(connections["half_open"], half_open, "{report:#}");
+        // On a busy machine the ACKs of some are there before the signal.
+        let half_open = &connections["half_open"];
+        assert!(half_open["seen"].as_u64() > Some(0), "{report:#}");
+        assert_eq!(half_open["completed"], half_open["seen"], "{report:#}");
         assert_eq!((&report["gated"], &report["grade"]), (&json!(true), &json!("complete")));
         assert_eq!(connections["accepted"], 100);
         assert!(outcome.took < Duration::from_millis(1500), "{:?}", outcome.took);

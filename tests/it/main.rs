@@ -24,11 +24,17 @@ mod bare;
 #[cfg(feature = "cli")]
 mod bench_audit;
 #[cfg(feature = "cli")]
+mod bench_kinds;
+#[cfg(feature = "cli")]
 mod bench_load;
 #[cfg(feature = "cli")]
 mod bench_output;
 #[cfg(feature = "cli")]
+mod bench_patterns;
+#[cfg(feature = "cli")]
 mod bench_truth;
+#[cfg(feature = "cli")]
+mod bench_workers;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
@@ -71,6 +77,8 @@ mod soak;
 mod stop;
 #[cfg(feature = "cli")]
 mod storm;
+#[cfg(feature = "cli")]
+mod successor;
 #[cfg(feature = "cli")]
 mod support;
 #[cfg(feature = "cli")]

@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -14,13 +14,13 @@ use crate::host::{copy_program, descriptors};
 use crate::support::{DEADLINE, Directory, Process, netgrace, wait_for};
 
 /// A copy of the program that a test may replace, and what it leaves behind.
-struct Installed {
-    directory: Directory,
+pub struct Installed {
+    pub directory: Directory,
     program: PathBuf,
 }
 
 impl Installed {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = Directory::new();
         let program = directory.join("netgrace");
         copy_program(&program);
@@ -28,7 +28,7 @@ impl Installed {
     }
 
     /// Puts a script in the program's place, as an upgrade would: by a rename.
-    fn replace_by(&self, script: &str) {
+    pub fn replace_by(&self, script: &str) {
         let path = self.directory.join("new");
         fs::write(&path, script).expect("a script");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("an executable");
@@ -36,7 +36,7 @@ impl Installed {
     }
 
     /// Its log goes to a file, which its successors share.
-    fn start(&self, args: &[&str]) -> Process {
+    pub fn start(&self, args: &[&str]) -> Process {
         Process::spawn_as_is(&mut self.command(args))
     }
 
@@ -53,19 +53,19 @@ impl Installed {
         self.directory.join("log")
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
     #[track_caller]
-    fn wait_for_log(&self, part: &str, times: usize) {
+    pub fn wait_for_log(&self, part: &str, times: usize) {
         let seen = || (self.log().matches(part).count() >= times).then_some(());
         wait_for(&format!("{part:?} in the log {times} times\n{}", self.log()), seen);
     }
 
     /// The process that was started last to carry on.
     #[track_caller]
-    fn successor(&self) -> Pid {
+    pub fn successor(&self) -> Pid {
         let log = self.log();
         let line = log.lines().rfind(|line| line.contains("started process ")).expect("one");
         let number = line.split("started process ").nth(1).expect("a number");
@@ -78,13 +78,13 @@ impl Drop for Installed {
     /// Whatever a failed test left running.
     fn drop(&mut self) {
         let log = self.log();
-        for line in log.lines().filter(|_| std::thread::panicking()) {
+        for line in log.lines().filter(|_| thread::panicking()) {
             let number = line.split("started process ").nth(1).and_then(|n| n.split(' ').next());
             if let Some(pid) = number.and_then(|n| n.parse().ok()).and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
             }
         }
-        if std::thread::panicking() {
+        if thread::panicking() {
             eprintln!("--- log\n{log}---");
         }
     }
@@ -92,7 +92,7 @@ impl Drop for Installed {
 
 /// Waits until it is no more than a body: it is for somebody else to bury it, who may take a while.
 #[track_caller]
-fn wait_for_end(pid: Pid) {
+pub fn wait_for_end(pid: Pid) {
     let state = format!("/proc/{}/stat", pid.as_raw_nonzero());
     wait_for("its end", || match fs::read_to_string(&state) {
         Ok(stat) => stat.contains(") Z ").then_some(()),
@@ -101,7 +101,7 @@ fn wait_for_end(pid: Pid) {
 }
 
 #[track_caller]
-fn first_line(path: &Path) -> String {
+pub fn first_line(path: &Path) -> String {
     let text = wait_for("the port file", || fs::read_to_string(path).ok());
     text.lines().next().expect("a line").to_owned()
 }
@@ -137,7 +137,7 @@ fn check_accounts(installed: &Installed, stops: usize) {
 }
 
 #[track_caller]
-fn check_accounts_but_warnings(installed: &Installed, stops: usize) {
+pub fn check_accounts_but_warnings(installed: &Installed, stops: usize) {
     let log = installed.log();
     let ends: Vec<_> = log.lines().filter(|line| line.contains("; grade ")).collect();
     assert_eq!(ends.len(), stops, "{log}");
@@ -276,7 +276,7 @@ fn a_unix_socket_and_its_file_go_along() {
 
 /// Asks for a replacement that fails, and checks that the old one carries on.
 #[track_caller]
-fn carries_on(script: &str, rounds: usize, parts: &[&str]) {
+pub fn carries_on(script: &str, rounds: usize, parts: &[&str]) {
     let installed = Installed::new();
     let ports = installed.directory.join("ports");
     let ports_text = ports.to_str().expect("UTF-8");
@@ -323,86 +323,6 @@ fn a_successor_that_hangs_is_ended_and_changes_nothing() {
         1,
         &["it was not ready after 5s; carrying on", "signal: 9"],
     );
-}
-
-#[test]
-fn a_stop_that_comes_while_a_successor_starts_stops_both() {
-    let installed = Installed::new();
-    let mut process = installed.start(&["-l", "127.0.0.1:0"]);
-    installed.wait_for_log("] ready", 1);
-    installed.replace_by("#!/bin/sh\nexec sleep 60\n");
-    process.signal(Signal::USR2);
-    installed.wait_for_log("started process ", 1);
-    process.signal(Signal::TERM);
-    let outcome = process.finish().exits(0);
-    assert!(outcome.took < Duration::from_secs(4), "{outcome:#?}");
-    installed.wait_for_log("this process is stopping", 1);
-    wait_for_end(installed.successor());
-}
-
-/// It has copies of the listening sockets, whose gate lets nobody in.
-#[test]
-fn a_stop_leaves_no_successor_behind_that_hangs() {
-    let installed = Installed::new();
-    let ports = installed.directory.join("ports");
-    let mut process =
-        installed.start(&["-l", "0.0.0.0:0", "--port-file", ports.to_str().expect("UTF-8")]);
-    let address: std::net::SocketAddr = first_line(&ports).parse().expect("an address");
-    installed.replace_by("#!/bin/sh\ntrap '' TERM\necho trapped >&2\nexec sleep 60\n");
-    process.signal(Signal::USR2);
-    installed.wait_for_log("trapped", 1);
-    process.signal(Signal::TERM);
-    let outcome = process.finish().exits(0);
-    assert!(outcome.took < Duration::from_secs(2), "{outcome:#?}");
-    wait_for_end(installed.successor());
-    let address = std::net::SocketAddr::from(([127, 0, 0, 1], address.port()));
-    let refused = std::net::TcpStream::connect_timeout(&address, DEADLINE).expect_err("nobody");
-    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
-}
-
-#[test]
-fn a_queue_is_taken_back_from_a_successor_that_ends_early() {
-    let installed = Installed::new();
-    let path = installed.directory.join("echo.sock");
-    let address = format!("unix:{}", path.display());
-    let mut process = installed.start(&["-l", &address, "--lame-duck", "1s"]);
-    installed.wait_for_log("] ready", 1);
-    // It says that it serves, and ends.
-    installed.replace_by("#!/bin/sh\nprintf R >&0\nexec sleep 0.3\n");
-    process.signal(Signal::USR2);
-    installed.wait_for_log("has ended", 1);
-    process.finish().exits(0);
-    assert!(!path.exists(), "the file is ours again, as its queue is");
-}
-
-#[test]
-fn an_abstract_socket_goes_along() {
-    let installed = Installed::new();
-    let address = format!("unix:@netgrace-it handed over {}", std::process::id());
-    let mut process = installed.start(&["-l", &address]);
-    installed.wait_for_log("] ready", 1);
-    process.signal(Signal::USR2);
-    installed.wait_for_log("has closed its copies of the sockets", 1);
-    process.finish().exits(0);
-    installed.wait_for_log(&format!("listening on {address} (taken over)"), 1);
-    let last = installed.successor();
-    kill_process(last, Signal::TERM).expect("a signal");
-    wait_for_end(last);
-    check_accounts_but_warnings(&installed, 2);
-}
-
-#[test]
-fn only_one_successor_is_started_at_a_time() {
-    let installed = Installed::new();
-    let mut process = installed.start(&["-l", "127.0.0.1:0"]);
-    installed.wait_for_log("] ready", 1);
-    installed.replace_by("#!/bin/sh\nexec sleep 60\n");
-    process.signal(Signal::USR2);
-    installed.wait_for_log("started process ", 1);
-    process.signal(Signal::USR2);
-    installed.wait_for_log("no successor is started: another one is starting", 1);
-    process.signal(Signal::TERM);
-    process.finish().exits(0);
 }
 
 #[test]

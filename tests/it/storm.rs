@@ -24,14 +24,14 @@ use crate::support::{Directory, Process, Server, netgrace};
 const CLIENTS: usize = 8;
 
 #[derive(Debug, Default)]
-struct Count {
-    connected: u64,
+pub struct Count {
+    pub connected: u64,
     /// Connected, and reset before its echo came.
-    lost: u64,
+    pub lost: u64,
 }
 
 /// One client after another until the address refuses them.
-fn storm(address: SocketAddr) -> Vec<JoinHandle<Count>> {
+pub fn storm(address: SocketAddr) -> Vec<JoinHandle<Count>> {
     let client = move || {
         let mut count = Count::default();
         loop {
@@ -59,7 +59,7 @@ fn storm(address: SocketAddr) -> Vec<JoinHandle<Count>> {
     (0..CLIENTS).map(|_| thread::spawn(client)).collect()
 }
 
-fn total(clients: Vec<JoinHandle<Count>>) -> Count {
+pub fn total(clients: Vec<JoinHandle<Count>>) -> Count {
     clients.into_iter().fold(Count::default(), |sum, client| {
         let Count { connected, lost } = client.join().expect("a client");
         Count { connected: sum.connected + connected, lost: sum.lost + lost }

@@ -1,25 +1,30 @@
 //! The end of the listeners: gate, wait for half-open handshakes, sweep, close.
 
 use log::{debug, info, warn};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Acceptor, BatchEnd, Turn};
 use crate::accept::handshake::Wait;
 use crate::accept::pair::Visibility;
-use crate::accept::queue::{AcceptQueue, Accepted, Listen};
+use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::engine::Engine;
-use crate::engine::deadline::earlier;
+use crate::engine::deadline::{after, earlier};
 use crate::engine::phase::Phase;
 use crate::engine::report::HalfOpen;
 
 /// Clients that a sweep takes at most: more than any queue holds.
 const SWEEP: u32 = 1 << 20;
 
+/// How often a queue is looked at of which it is not decided who takes it.
+const UNDECIDED_PAUSE: Duration = Duration::from_millis(5);
+
 /// What a stop knows of the listeners that it closes.
 #[derive(Debug)]
 pub(super) struct Closing<E> {
-    /// By token, for each listener that was there.
-    waits: Vec<Wait>,
+    /// By token, for each listener whose queue is the server's alone, once it is gated.
+    waits: Vec<Option<Wait>>,
+    /// When to look at the queues of which it is not decided who takes them.
+    undecided: Option<Instant>,
     /// The sum over the listeners closed so far; `None` where one is not known.
     half_open: Option<HalfOpen>,
     /// Where closed sockets may be found.
@@ -37,15 +42,37 @@ impl<Q: Listen> Acceptor<Q> {
         if self.closing.is_none() {
             self.begin_close(engine, turn);
         }
+        let hurry = engine.phase() >= Phase::Forcing;
+        let due = self.closing.as_mut().and_then(|closing| closing.undecided.take());
+        let undecided_due = due.filter(|due| *due > turn.now);
         for index in 0..self.listeners.len() {
             let Some(mut listener) = self.listeners.get_mut(index).and_then(Option::take) else {
                 continue;
             };
-            if !listener.is_owned() {
-                info!("left the queue of {} to its owner", listener.name());
-                continue;
-            }
-            if self.close_one(index, &mut listener, engine, turn) {
+            let may_close = match listener.ownership() {
+                Ownership::Exclusive => self.close_one(index, &mut listener, engine, turn),
+                Ownership::Undecided if hurry => {
+                    warn!("left the queue of {}: nobody has taken it over", listener.name());
+                    engine.report_mut().connections.backlog_left = None;
+                    true
+                }
+                Ownership::Undecided => {
+                    if undecided_due.is_none() {
+                        listener.on_event();
+                    }
+                    self.empty(index, &mut listener, engine, turn);
+                    if let Some(closing) = &mut self.closing {
+                        closing.undecided =
+                            undecided_due.or(after(turn.now, Some(UNDECIDED_PAUSE)));
+                    }
+                    false
+                }
+                Ownership::Shared => {
+                    info!("left the queue of {} to its owner", listener.name());
+                    true
+                }
+            };
+            if may_close {
                 self.account(index, &mut listener, turn.now);
                 debug!("closed the listener on {}", listener.name());
             } else if let Some(slot) = self.listeners.get_mut(index) {
@@ -62,40 +89,51 @@ impl<Q: Listen> Acceptor<Q> {
 
     fn begin_close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
         engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
+        engine.report_mut().gated = Some(true);
         if let Some(listener) = self.listeners.iter_mut().flatten().next() {
             let pressure = listener.queue.pressure();
             self.gauge.add(pressure, turn.now);
         }
-        let cookies = self.gauge.has_cookies(turn.now);
         let mut closing = Closing {
             waits: Vec::new(),
+            undecided: None,
             half_open: Some(HalfOpen::default()),
             endpoints: Vec::new(),
             shared: false,
         };
-        let mut gated = true;
-        for listener in &mut self.listeners {
-            let mut visibility = Visibility::NoHandshakes;
-            if let Some(listener) = listener {
-                visibility = listener.queue.visibility(engine.kernel());
-                if visibility == Visibility::Shared {
-                    closing.shared = true;
-                } else {
-                    closing.endpoints.extend(listener.queue.endpoint());
-                }
-                if turn.tokens.is_some() {
-                    super::deregister(listener, turn.poll);
-                }
-                if listener.is_owned() {
-                    gated &= listener.queue.shut_gate();
-                    listener.set_ready();
-                }
+        closing.waits.resize_with(self.listeners.len(), || None);
+        for listener in self.listeners.iter_mut().flatten() {
+            if listener.queue.visibility(engine.kernel()) == Visibility::Shared {
+                closing.shared = true;
+            } else {
+                closing.endpoints.extend(listener.queue.endpoint());
             }
-            let wait = Wait::new(visibility, cookies, self.handshake_grace, turn.now);
-            closing.waits.push(wait);
+            if turn.tokens.is_some() {
+                super::deregister(listener, turn.poll);
+            }
+            listener.set_ready();
         }
-        engine.report_mut().gated = Some(gated);
         self.closing = Some(closing);
+    }
+
+    /// Gates a queue that is the server's alone, and begins to wait for half-open handshakes.
+    fn gate(
+        &mut self,
+        index: usize,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream>,
+        now: Instant,
+    ) {
+        let visibility = listener.queue.visibility(engine.kernel());
+        let gated = listener.queue.shut_gate();
+        let all = &mut engine.report_mut().gated;
+        *all = all.map(|all| all && gated);
+        listener.set_ready();
+        let cookies = self.gauge.has_cookies(now);
+        let wait = Wait::new(visibility, cookies, self.handshake_grace, now);
+        if let Some(slot) = self.closing.as_mut().and_then(|it| it.waits.get_mut(index)) {
+            *slot = Some(wait);
+        }
     }
 
     /// Goes on with the end of one listener. Returns whether it may be closed: nobody is waited
@@ -107,6 +145,9 @@ impl<Q: Listen> Acceptor<Q> {
         engine: &mut Engine<Q::Stream>,
         turn: Turn<'_, Q>,
     ) -> bool {
+        if self.wait(index).is_none() {
+            self.gate(index, listener, engine, turn.now);
+        }
         let hurry = engine.phase() >= Phase::Forcing;
         let is_due = self.wait(index).is_some_and(|wait| wait.is_due(turn.now));
         if is_due || hurry {
@@ -114,8 +155,9 @@ impl<Q: Listen> Acceptor<Q> {
             listener.on_event();
         }
         let mut emptied = self.empty(index, listener, engine, turn);
-        let dumping = self.closing.iter().flat_map(|closing| &closing.waits);
-        let others_dump = dumping.enumerate().any(|(at, wait)| at != index && wait.is_dumping());
+        let mut waits = self.closing.iter().flat_map(|closing| &closing.waits).enumerate();
+        let others_dump =
+            waits.any(|(at, wait)| at != index && wait.as_ref().is_some_and(Wait::is_dumping));
         let Some(wait) = self.wait(index) else { return emptied };
         if !others_dump {
             let endpoint = listener.queue.endpoint();
@@ -125,11 +167,11 @@ impl<Q: Listen> Acceptor<Q> {
                 emptied = self.empty(index, listener, engine, turn);
             }
         }
-        emptied && self.wait(index).is_none_or(|wait| wait.is_over())
+        emptied && self.wait(index).is_some_and(|wait| wait.is_over())
     }
 
     fn wait(&mut self, index: usize) -> Option<&mut Wait> {
-        self.closing.as_mut()?.waits.get_mut(index)
+        self.closing.as_mut()?.waits.get_mut(index)?.as_mut()
     }
 
     /// Adds up what became of the half-open handshakes of a listener.
@@ -137,7 +179,9 @@ impl<Q: Listen> Acceptor<Q> {
         self.gauge.add(listener.queue.pressure(), now);
         let (overflowed, cookies) = (self.gauge.has_overflows(now), self.gauge.has_cookies(now));
         let Some(closing) = &mut self.closing else { return };
-        let outcome = closing.waits.get_mut(index).and_then(|it| it.outcome(overflowed, cookies));
+        // One that was left to others does not count.
+        let Some(Some(wait)) = closing.waits.get_mut(index) else { return };
+        let outcome = wait.outcome(overflowed, cookies);
         closing.half_open = closing.half_open.zip(outcome).map(|(sum, one)| HalfOpen {
             seen: sum.seen.saturating_add(one.seen),
             completed: sum.completed.saturating_add(one.completed),
@@ -150,7 +194,8 @@ impl<Q: Listen> Acceptor<Q> {
     pub(super) fn close_deadline(&self) -> Option<Instant> {
         let closing = self.closing.as_ref()?;
         let open = closing.waits.iter().zip(&self.listeners).filter(|(_, it)| it.is_some());
-        open.fold(None, |next, (wait, _)| earlier(next, wait.next_deadline()))
+        let waits = open.filter_map(|(wait, _)| wait.as_ref());
+        waits.fold(closing.undecided, |next, wait| earlier(next, wait.next_deadline()))
     }
 
     /// Takes in who is waiting, or lets them go under force. Returns whether the queue was seen

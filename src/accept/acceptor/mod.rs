@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use self::close::Closing;
 use crate::accept::pressure::Gauge;
-use crate::accept::queue::{AcceptQueue, Accepted, Listen};
+use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
@@ -139,9 +139,9 @@ impl<Q: Listen> Acceptor<Q> {
         self.over_quota
     }
 
-    pub(crate) fn set_owned(&mut self, index: usize, is_owned: bool) {
+    pub(crate) fn set_ownership(&mut self, index: usize, ownership: Ownership) {
         if let Some(Some(listener)) = self.listeners.get_mut(index) {
-            listener.set_owned(is_owned);
+            listener.set_ownership(ownership);
         }
     }
 
@@ -176,8 +176,8 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Returns whether a queue waits for a slot.
-    pub(crate) fn is_parked(&self) -> bool {
-        self.iter().any(AcceptQueue::is_parked)
+    pub(crate) fn is_full(&self) -> bool {
+        self.iter().any(AcceptQueue::is_full)
     }
 
     /// Returns where closed sockets of the server's may be found, once the listeners are closed,
@@ -263,7 +263,7 @@ impl<Q: Listen> Acceptor<Q> {
                 Ok(()) => listener.set_ready(),
                 Err(Accepted::Client(..)) => self.over_quota = self.over_quota.saturating_add(1),
                 Err(Accepted::Empty) => {
-                    listener.wait();
+                    listener.set_empty();
                     return BatchEnd::Empty;
                 }
                 Err(Accepted::Broken(error)) => {

@@ -16,7 +16,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
 /// Who takes clients from a listening socket's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "the queue is the server's alone, or it is not")]
+#[expect(clippy::exhaustive_enums, reason = "the queue is somebody's, or this is not known yet")]
 pub enum Ownership {
     /// No other process holds the socket. A stop accepts every client of the queue before it
     /// closes the socket, which would reset them.
@@ -24,6 +24,10 @@ pub enum Ownership {
     /// Others hold the socket too, such as a service manager or a successor. A stop leaves the
     /// queue to them: it neither empties nor gates it.
     Shared,
+    /// Whether another process takes the queue over is being decided, or one that has given it up
+    /// still holds the socket. A stop goes on accepting until the ownership is set to another
+    /// value; if its budget ends before that, it leaves the queue as it is.
+    Undecided,
 }
 
 /// What asks the kernel about the connections of a queue.
@@ -106,7 +110,7 @@ pub(crate) enum Accepted<S> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The queue was seen empty.
-    Waiting,
+    Empty,
     /// There may be clients in it.
     Ready,
     /// There may be clients in it, but no slot for them: after the next close.
@@ -119,27 +123,29 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct AcceptQueue<Q> {
     pub(crate) queue: Q,
-    /// Nobody else holds the socket: its queue is ours to empty.
-    owned: bool,
+    ownership: Ownership,
     state: State,
     peer_failures: u32,
 }
 
 impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn new(queue: Q, owned: bool) -> Self {
-        Self { queue, owned, state: State::Waiting, peer_failures: 0 }
+        let ownership = if owned { Ownership::Exclusive } else { Ownership::Shared };
+        Self { queue, ownership, state: State::Empty, peer_failures: 0 }
     }
 
     pub(crate) fn name(&self) -> &str {
         self.queue.name()
     }
 
-    pub(crate) fn is_owned(&self) -> bool {
-        self.owned
+    pub(crate) fn ownership(&self) -> Ownership {
+        self.ownership
     }
 
-    pub(crate) fn set_owned(&mut self, is_owned: bool) {
-        self.owned = is_owned;
+    /// Sets whose queue it is. It is worth a look then.
+    pub(crate) fn set_ownership(&mut self, ownership: Ownership) {
+        self.ownership = ownership;
+        self.on_event();
     }
 
     /// Takes one client from the queue.
@@ -166,25 +172,25 @@ impl<Q: Listen> AcceptQueue<Q> {
 
     /// An event said that there may be clients. Does not end a rest.
     pub(crate) fn on_event(&mut self) {
-        if self.state == State::Waiting {
+        if self.state == State::Empty {
             self.state = State::Ready;
         }
     }
 
     /// A connection of ours was closed, and with it a slot and a descriptor came free.
     pub(crate) fn on_freed(&mut self) {
-        if self.state != State::Waiting {
+        if self.state != State::Empty {
             self.state = State::Ready;
         }
     }
 
     /// The queue was seen empty.
-    pub(crate) fn wait(&mut self) {
-        self.state = State::Waiting;
+    pub(crate) fn set_empty(&mut self) {
+        self.state = State::Empty;
     }
 
     /// Whether a client waits for a slot.
-    pub(crate) fn is_parked(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.state == State::Full
     }
 
@@ -202,7 +208,7 @@ impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn back_off(&mut self, now: Instant) {
         let pause = match self.state {
             State::BackingOff { pause, .. } => pause.saturating_mul(2).min(BACKOFF_MAX),
-            State::Waiting | State::Ready | State::Full => BACKOFF_MIN,
+            State::Empty | State::Ready | State::Full => BACKOFF_MIN,
         };
         self.state = State::BackingOff { until: after(now, Some(pause)), pause };
     }
@@ -212,7 +218,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         match self.state {
             State::Ready => true,
             State::BackingOff { until, .. } => is_due(until, now),
-            State::Waiting | State::Full => false,
+            State::Empty | State::Full => false,
         }
     }
 
@@ -221,7 +227,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         match self.state {
             State::Ready => Some(now),
             State::BackingOff { until, .. } => until,
-            State::Waiting | State::Full => None,
+            State::Empty | State::Full => None,
         }
     }
 }

@@ -229,7 +229,8 @@ fn paused(results: &Results, lines: &mut Vec<String>) {
     let pauses = &results.pauses;
     if pauses.count > 0 {
         lines.push(format!(
-            "Generator  stood still for {} ({} times, at most {}): latencies of that time are its own",
+            "Generator  stood still for {} ({} times, at most {}): latencies of that time are \
+             its own",
             figure::duration(pauses.total),
             pauses.count,
             figure::duration(pauses.longest),

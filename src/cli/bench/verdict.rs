@@ -52,6 +52,10 @@ impl Outcome {
             add(3, format!("{} connections lost", errors.lost()));
         }
         self.audit_findings(&mut add);
+        if let Some(late) = self.results.late_by {
+            let late = units::approximate_duration(late);
+            add(5, format!("not all connections were open at --start-at, but {late} after it"));
+        }
         let missed = connect.requested.saturating_sub(connect.established);
         if missed > 0 && connect.established > 0 && !self.results.interrupted {
             let why = self.connect_reasons();

@@ -26,7 +26,8 @@ pub(crate) struct ServeCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address to listen on: host:port (all addresses of a name), [v6]:port, unix:PATH, unix:@NAME
-    /// (abstract), systemd (sockets passed in); port 0 for any free one; repeatable [default: 127.0.0.1:5388] [env: NETGRACE_LISTEN]
+    /// (abstract), systemd (sockets passed in); port 0 for any free one; repeatable [default:
+    /// 127.0.0.1:5388] [env: NETGRACE_LISTEN]
     #[arg(short, long, value_name = "ADDR", value_parser = listen_address)]
     #[arg(help_heading = "Listening")]
     pub(crate) listen: Vec<ListenAddress>,

@@ -1,9 +1,8 @@
 //! The form in which a process passes its listening sockets to its successor: over a socket pair,
 //! the other end of which the successor finds as its standard input.
 //!
-//! The predecessor sends the sockets, then one line of JSON with a label for each. The successor
-//! sends one byte back when it serves. When the predecessor has closed its copies of the sockets,
-//! it closes its end of the channel.
+//! The predecessor sends the sockets, then one line of JSON with a label for each. After that each
+//! message is one byte; what they mean, the module `transfer` says.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -23,8 +22,16 @@ pub(crate) const VARIABLE: &str = "NETGRACE_HANDOVER";
 
 /// Sent by the successor when it serves.
 pub(crate) const READY: u8 = b'R';
+/// Sent by the successor when it has accepted the offer.
+pub(crate) const ACCEPTED: u8 = b'A';
+/// Sent by the predecessor: the offer of the queues.
+pub(crate) const OFFER: u8 = b'O';
+/// Sent by the predecessor: there will be no offer.
+pub(crate) const WITHDRAWAL: u8 = b'W';
 
-const SCHEMA: &str = "netgrace-handover/1";
+const SCHEMA: &str = "netgrace-handover/2";
+/// Its predecessor makes no offer: it closes its end when it has closed its copies.
+const OLD_SCHEMA: &str = "netgrace-handover/1";
 /// Before each batch of sockets.
 const SOCKETS: u8 = b'S';
 /// Before the line of JSON.
@@ -139,7 +146,7 @@ pub(crate) fn receive(channel: impl AsFd) -> io::Result<Vec<Handed>> {
 
 fn labels(line: &[u8]) -> Option<Vec<Label>> {
     let value: Value = serde_json::from_slice(line).ok()?;
-    if value.get("schema")?.as_str()? != SCHEMA {
+    if ![SCHEMA, OLD_SCHEMA].contains(&value.get("schema")?.as_str()?) {
         return None;
     }
     value.get("sockets")?.as_array()?.iter().map(Label::from_json).collect()

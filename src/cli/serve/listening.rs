@@ -14,6 +14,7 @@ use crate::cli::serve::handover::{Handed, Label};
 #[cfg(feature = "systemd")]
 use crate::cli::serve::inherited::{self, Passed};
 use crate::cli::serve::settings::Settings;
+use crate::cli::serve::transfer::Claim;
 use crate::cli::serve::unix_socket::{self, SocketFile};
 
 /// One listening socket of the server.
@@ -188,24 +189,18 @@ impl Listening {
         self.listeners.iter().map(label).collect()
     }
 
-    /// Notes that no other process shares them, apart from the service manager.
-    pub(crate) fn take_ownership(&mut self, server: &mut Server) {
+    /// Notes whose the queues are, those of the service manager excepted.
+    pub(crate) fn set_claim(&mut self, claim: Claim, server: &mut Server) {
         for listener in &mut self.listeners {
-            if !listener.is_managed() {
-                server.set_ownership(listener.id, Ownership::Exclusive);
-            }
+            let ownership = match claim {
+                _ if listener.is_managed() => Ownership::Shared,
+                Claim::Sole => Ownership::Exclusive,
+                Claim::Waits => Ownership::Undecided,
+                Claim::None => Ownership::Shared,
+            };
+            server.set_ownership(listener.id, ownership);
             if let Some(file) = &mut listener.file {
-                file.set_ours(true);
-            }
-        }
-    }
-
-    /// Notes that a successor shares them.
-    pub(crate) fn share(&mut self, server: &mut Server) {
-        for listener in &mut self.listeners {
-            server.set_ownership(listener.id, Ownership::Shared);
-            if let Some(file) = &mut listener.file {
-                file.set_ours(false);
+                file.set_ours(claim != Claim::None);
             }
         }
     }

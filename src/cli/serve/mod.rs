@@ -13,6 +13,7 @@ pub(crate) mod report;
 mod service;
 pub(crate) mod settings;
 mod successor;
+mod transfer;
 mod unix_socket;
 
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 //! its own copies of them.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as Channel;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use mio::{Interest, Registry, Token};
 use crate::cli::failure::Failure;
 use crate::cli::logger::TARGET;
 use crate::cli::serve::handover::{self, Handed, READY};
+use crate::cli::serve::transfer::{Claim, Taker, TakerAction, TakerInput};
 
 /// Enough, because everything was sent before this process was started.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -21,7 +23,8 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     channel: UnixStream,
-    is_gone: bool,
+    taker: Taker,
+    is_to_stop: bool,
 }
 
 impl Predecessor {
@@ -54,7 +57,8 @@ impl Predecessor {
         let (empty, _) = io::pipe()?;
         rustix::stdio::dup2_stdin(empty)?;
         channel.set_nonblocking(true)?;
-        Ok((Self { channel: UnixStream::from_std(channel), is_gone: false }, handed))
+        let channel = UnixStream::from_std(channel);
+        Ok((Self { channel, taker: Taker::Waiting, is_to_stop: false }, handed))
     }
 
     /// Registers the channel, for its end.
@@ -73,20 +77,66 @@ impl Predecessor {
         }
     }
 
-    /// Handles an event of the channel, which carries nothing but its end.
+    /// Handles an event of the channel.
     pub(crate) fn on_event(&mut self) {
-        match self.channel.read(&mut [0; 64]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(count) if count > 0 => {}
-            _ => self.is_gone = true,
+        loop {
+            let mut byte = [0];
+            let input = match self.channel.read(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(1) if byte == [handover::OFFER] => TakerInput::Offer,
+                Ok(1) if byte == [handover::WITHDRAWAL] => TakerInput::Withdrawal,
+                Ok(1) => continue,
+                _ => TakerInput::Closed,
+            };
+            self.on(input);
+            if input == TakerInput::Closed {
+                return;
+            }
         }
     }
 
-    /// Whether it has closed its copies of the sockets, or has ended.
-    pub(crate) fn is_gone(&self) -> bool {
-        if self.is_gone {
-            info!(target: TARGET, "the predecessor has closed its copies of the sockets");
+    /// Notes that this process stops; to be called before [`on_event`](Self::on_event).
+    pub(crate) fn on_stop(&mut self) {
+        self.on(TakerInput::Stop);
+    }
+
+    fn on(&mut self, input: TakerInput) {
+        match self.taker.on(input) {
+            None => {}
+            Some(TakerAction::Accept) => {
+                // What cannot be sent is found out by reading.
+                if let Err(error) = self.channel.write_all(&[handover::ACCEPTED]) {
+                    debug!(target: TARGET, "accept the offer of the predecessor: {error}");
+                }
+            }
+            Some(TakerAction::Stop) => {
+                info!(target: TARGET, "the predecessor keeps the sockets: stopping");
+                self.is_to_stop = true;
+            }
         }
-        self.is_gone
+    }
+
+    /// Returns whether this process is to stop, once.
+    pub(crate) fn take_stop(&mut self) -> bool {
+        mem::take(&mut self.is_to_stop)
+    }
+
+    /// Returns whose the queues of the sockets are.
+    pub(crate) fn claim(&self) -> Claim {
+        self.taker.claim()
+    }
+
+    /// Returns whether it has nothing more to say, given that this process has closed its copies
+    /// of the sockets, or has not.
+    pub(crate) fn is_gone(&self, has_copies: bool) -> bool {
+        match self.taker {
+            Taker::Alone => {
+                info!(target: TARGET, "the predecessor has let go of the sockets");
+                true
+            }
+            Taker::Declined => !has_copies,
+            Taker::Waiting | Taker::Taken => false,
+        }
     }
 }

@@ -20,6 +20,7 @@ use crate::cli::serve::manager::Manager;
 use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::report;
 use crate::cli::serve::successor::{Program, Successor};
+use crate::cli::serve::transfer::Claim;
 use crate::cli::units::Timeout;
 
 /// Writes the counters to the log.
@@ -77,6 +78,8 @@ pub(crate) struct Service {
     predecessor: Option<Predecessor>,
     program: Program,
     successor: Option<Successor>,
+    /// Whose the queues are, as the server knows it.
+    claim: Option<Claim>,
     admin: Option<Admin>,
 }
 
@@ -96,6 +99,8 @@ impl Service {
             stats: stats.limit().map(Ticker::new),
             #[cfg(feature = "systemd")]
             manager: Manager::from_environment(),
+            // What was handed over was taken as the predecessor's.
+            claim: predecessor.is_some().then_some(Claim::None),
             predecessor,
             program,
             successor: None,
@@ -140,7 +145,6 @@ impl Service {
             self.turn();
         }
         if let Some(successor) = &mut self.successor {
-            successor.abandon("this process has stopped", Instant::now());
             successor.wait_for_end();
         }
     }
@@ -165,13 +169,7 @@ impl Service {
         if self.take(SIGNAL_UPGRADE) {
             self.start_successor(Instant::now());
         }
-        if by_predecessor && let Some(predecessor) = &mut self.predecessor {
-            predecessor.on_event();
-        }
-        if self.predecessor.as_ref().is_some_and(Predecessor::is_gone) {
-            self.predecessor = None;
-            self.listening.take_ownership(self.event_loop.server_mut());
-        }
+        self.follow_predecessor(by_predecessor);
         let now = self.is_timed().then(Instant::now);
         if asked || self.stats.as_mut().zip(now).is_some_and(|(stats, now)| stats.is_due(now)) {
             let line = report::to_line(&self.event_loop.server().stats(), limits::resident_bytes());
@@ -240,40 +238,51 @@ impl Service {
         let registry = self.event_loop.registry();
         let started = started.map(|mut successor| {
             if let Err(error) = successor.register(registry, self.tokens.successor) {
-                successor.abandon("its channel cannot be registered", now);
+                successor.on_stop(now);
                 warn!(target: TARGET, "watch the successor: {error}");
             }
             successor
         });
         match started {
-            Ok(successor) => self.successor = Some(successor),
+            Ok(successor) => {
+                self.set_claim(successor.claim());
+                self.successor = Some(successor);
+            }
             Err(error) => warn!(target: TARGET, "cannot start a successor: {error}; carrying on"),
         }
     }
 
+    fn follow_predecessor(&mut self, has_event: bool) {
+        let Some(predecessor) = &mut self.predecessor else { return };
+        // A stop may have closed the listeners already.
+        if self.event_loop.server().phase() > Phase::Running {
+            predecessor.on_stop();
+        }
+        if has_event {
+            predecessor.on_event();
+        }
+        if predecessor.take_stop() {
+            self.event_loop.begin_shutdown();
+        }
+        let (claim, has_copies) = (predecessor.claim(), has_listeners(&self.event_loop));
+        if predecessor.is_gone(has_copies) {
+            self.predecessor = None;
+        }
+        self.set_claim(claim);
+    }
+
     fn follow_successor(&mut self, has_event: bool, now: Instant) {
         let Some(successor) = &mut self.successor else { return };
-        let phase = self.event_loop.server().phase();
-        let was_in_charge = successor.is_in_charge();
         if has_event {
             successor.on_event(now);
         }
-        successor.end_turn(now);
-        if phase > Phase::Running {
-            successor.abandon("this process is stopping", now);
+        if self.event_loop.server().phase() > Phase::Running {
+            successor.on_stop(now);
         }
-        let is_handed_over = successor.is_in_charge() && phase >= Phase::Draining;
-        if successor.has_ended() || is_handed_over {
-            if was_in_charge && !is_handed_over {
-                // No other process is left to take clients from the queues.
-                self.listening.take_ownership(self.event_loop.server_mut());
-            }
-            // Our listeners are closed; the end of the channel reports that.
-            self.successor = None;
-        } else if successor.is_ready() {
-            let pid = successor.pid();
+        successor.end_turn(now);
+        let (claim, pid) = (successor.claim(), successor.pid());
+        if successor.take_let_go() {
             info!(target: TARGET, "process {pid} carries on; this one finishes what it has");
-            successor.put_in_charge();
             #[cfg(feature = "systemd")]
             if let Some(manager) = self.manager.take() {
                 manager.hand_over(pid);
@@ -281,8 +290,23 @@ impl Service {
             if let Some(admin) = &mut self.admin {
                 admin.let_go(self.event_loop.registry());
             }
-            self.listening.share(self.event_loop.server_mut());
+            self.set_claim(claim);
             self.event_loop.begin_shutdown();
         }
+        self.set_claim(claim);
+        let has_copies = has_listeners(&self.event_loop);
+        self.successor.take_if(|successor| successor.is_done(has_copies));
     }
+
+    /// Notes whose the queues are.
+    fn set_claim(&mut self, claim: Claim) {
+        if self.claim.replace(claim) != Some(claim) {
+            self.listening.set_claim(claim, self.event_loop.server_mut());
+        }
+    }
+}
+
+/// Returns whether this process has copies of the listening sockets.
+fn has_listeners(event_loop: &EventLoop) -> bool {
+    event_loop.server().listeners().next().is_some()
 }

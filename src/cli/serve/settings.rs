@@ -174,8 +174,11 @@ fn sockets(address: &ListenAddress) -> u64 {
 fn from_environment() -> Result<Vec<ListenAddress>, Failure> {
     let value = std::env::var_os("NETGRACE_LISTEN").unwrap_or_default();
     let value = value.to_string_lossy();
-    let value = if value.trim().is_empty() { DEFAULT_LISTEN.into() } else { value };
-    let addresses = value.split_whitespace().map(|text| {
+    let separators = |c: char| c.is_whitespace() || c == ',';
+    let is_empty = value.chars().all(separators);
+    let value = if is_empty { DEFAULT_LISTEN.into() } else { value };
+    let texts = value.split(separators).filter(|text| !text.is_empty());
+    let addresses = texts.map(|text| {
         listen_address(text).map_err(|why| {
             Failure::usage(format!("invalid value {text:?} in NETGRACE_LISTEN: {why}"))
         })

@@ -2,7 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
+use std::mem;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as Channel;
 use std::path::PathBuf;
@@ -16,7 +17,8 @@ use mio::{Interest, Registry, Token};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::logger::TARGET;
-use crate::cli::serve::handover::{self, Label, READY};
+use crate::cli::serve::handover::{self, Label};
+use crate::cli::serve::transfer::{Claim, Giver, GiverAction, GiverInput};
 
 /// How long a successor may take until it serves.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -64,17 +66,17 @@ impl Program {
     }
 }
 
+/// What was done to end the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It must serve until then.
-    Starting { until: Instant },
-    /// It serves, beside this process.
-    Ready,
-    /// It serves, and this process stops.
-    InCharge,
-    /// It failed and was sent SIGTERM; then it is sent SIGKILL.
-    Ending { until: Instant },
-    /// It has ended.
+enum Process {
+    /// Nothing.
+    Runs,
+    /// It was sent SIGTERM, and is sent SIGKILL then.
+    Ending {
+        until: Option<Instant>,
+    },
+    /// It was sent SIGKILL.
+    Killed,
     Ended,
 }
 
@@ -83,7 +85,16 @@ enum State {
 pub(crate) struct Successor {
     child: Child,
     channel: UnixStream,
-    state: State,
+    giver: Giver,
+    process: Process,
+    /// The end of the channel was read.
+    is_closed: bool,
+    /// It has taken over, and this process has not acted on that yet.
+    let_go: bool,
+    /// When it takes too long.
+    due: Option<Instant>,
+    /// How long it may take to end after SIGTERM.
+    end_timeout: Duration,
 }
 
 impl Successor {
@@ -106,9 +117,17 @@ impl Successor {
         ours.set_nonblocking(true)?;
         handover::send(&ours, sockets)?;
         let child = program.start(&OwnedFd::from(theirs))?;
-        let until = now.checked_add(READY_TIMEOUT).unwrap_or(now);
         info!(target: TARGET, "started process {} to carry on", child.id());
-        Ok(Self { child, channel: UnixStream::from_std(ours), state: State::Starting { until } })
+        Ok(Self {
+            child,
+            channel: UnixStream::from_std(ours),
+            giver: Giver::Starting,
+            process: Process::Runs,
+            is_closed: false,
+            let_go: false,
+            due: now.checked_add(READY_TIMEOUT),
+            end_timeout: END_TIMEOUT,
+        })
     }
 
     /// Registers the channel, for its confirmation.
@@ -124,109 +143,192 @@ impl Successor {
         self.child.id()
     }
 
-    /// Whether it serves.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.state == State::Ready
+    /// Returns whose the queues of the sockets are.
+    pub(crate) fn claim(&self) -> Claim {
+        self.giver.claim()
     }
 
-    /// Notes that this process stops in favour of it.
-    pub(crate) fn put_in_charge(&mut self) {
-        self.state = State::InCharge;
+    /// Returns whether this process is to stop because the successor has taken over, once.
+    pub(crate) fn take_let_go(&mut self) -> bool {
+        mem::take(&mut self.let_go) && self.giver == Giver::Given
     }
 
-    /// Whether this process stops in favour of it.
-    pub(crate) fn is_in_charge(&self) -> bool {
-        self.state == State::InCharge
-    }
-
-    /// Whether the process has ended.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.state == State::Ended
+    /// Returns whether nothing more is to be expected of it, given that this process has closed
+    /// its copies of the sockets, or has not.
+    pub(crate) fn is_done(&self, has_copies: bool) -> bool {
+        match self.giver {
+            Giver::Given => !has_copies && !self.let_go,
+            Giver::Alone => self.process == Process::Ended,
+            Giver::Starting | Giver::Withdrawn { .. } | Giver::Offered => false,
+        }
     }
 
     /// Handles an event of the channel.
     pub(crate) fn on_event(&mut self, now: Instant) {
-        let mut byte = [0];
-        let heard = match self.channel.read(&mut byte) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-            heard => heard,
-        };
-        match (self.state, heard) {
-            (State::Starting { .. }, Ok(1)) if byte == [READY] => self.state = State::Ready,
-            (State::Starting { .. }, _) => self.abandon("it did not get ready; carrying on", now),
-            // It keeps its end of the channel until this process has closed the sockets.
-            (State::InCharge, _) => {
-                warn!(target: TARGET, "the successor, process {}, has ended", self.pid());
-                self.state = State::Ended;
+        while !self.is_closed {
+            let mut byte = [0];
+            let input = match self.channel.read(&mut byte) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(1) if byte == [handover::READY] => GiverInput::Ready,
+                Ok(1) if byte == [handover::ACCEPTED] => GiverInput::Accepted,
+                _ => GiverInput::Closed,
+            };
+            self.is_closed = input == GiverInput::Closed;
+            if self.is_closed {
+                self.warn_of_end();
             }
-            (State::Ready | State::Ending { .. } | State::Ended, _) => {}
+            self.on(input, now);
         }
     }
 
-    /// Ends it, unless this process stops in favour of it.
-    pub(crate) fn abandon(&mut self, why: &str, now: Instant) {
-        if let State::Starting { .. } | State::Ready = self.state {
-            warn!(target: TARGET, "ending the successor, process {}: {why}", self.pid());
-            self.signal(Signal::TERM);
-            self.state = State::Ending { until: now.checked_add(END_TIMEOUT).unwrap_or(now) };
+    fn warn_of_end(&self) {
+        let what = match self.giver {
+            Giver::Starting => "ends: it did not get ready; carrying on",
+            Giver::Offered => "ends before it has taken over",
+            Giver::Given => "has ended",
+            Giver::Withdrawn { .. } | Giver::Alone => return,
+        };
+        warn!(target: TARGET, "the successor, process {}, {what}", self.pid());
+    }
+
+    /// Notes that this process stops.
+    pub(crate) fn on_stop(&mut self, now: Instant) {
+        if self.giver == Giver::Starting {
+            self.warn("this process is stopping");
         }
+        self.end_timeout = LAST_GRACE;
+        self.on(GiverInput::Stop, now);
+    }
+
+    fn warn(&self, why: &str) {
+        warn!(target: TARGET, "the successor, process {}, is not to take over: {why}", self.pid());
+    }
+
+    fn on(&mut self, input: GiverInput, now: Instant) {
+        let after = |time| now.checked_add(time);
+        match self.giver.on(input) {
+            None => {}
+            Some(GiverAction::Offer) => {
+                self.send(handover::OFFER);
+                self.due = after(READY_TIMEOUT);
+            }
+            Some(GiverAction::Withdraw) => {
+                self.send(handover::WITHDRAWAL);
+                self.due = after(LAST_GRACE);
+            }
+            Some(GiverAction::LetGo) => {
+                self.let_go = true;
+                self.due = None;
+            }
+            Some(GiverAction::Terminate) => self.terminate(now),
+            Some(GiverAction::Kill) => self.kill(),
+        }
+        if self.giver == Giver::Alone && self.process == Process::Runs {
+            self.due = None;
+        }
+    }
+
+    /// What cannot be sent is found out by reading.
+    fn send(&mut self, message: u8) {
+        if let Err(error) = self.channel.write_all(&[message]) {
+            debug!(target: TARGET, "write to process {}: {error}", self.pid());
+        }
+    }
+
+    fn terminate(&mut self, now: Instant) {
+        if self.process == Process::Runs {
+            self.signal(Signal::TERM);
+            self.process = Process::Ending { until: now.checked_add(self.end_timeout) };
+        }
+        self.due = None;
+    }
+
+    fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.process = Process::Killed;
+        self.due = None;
     }
 
     /// Handles what is due.
     pub(crate) fn end_turn(&mut self, now: Instant) {
-        match self.state {
-            State::Starting { until } if until <= now => {
-                // The confirmation may have arrived already.
-                self.on_event(now);
-                self.abandon(
-                    &format!("it was not ready after {READY_TIMEOUT:?}; carrying on"),
-                    now,
-                );
-            }
-            State::Ending { until } => match self.child.try_wait() {
-                Ok(None) if until <= now => {
-                    self.signal(Signal::KILL);
-                    self.state =
-                        State::Ending { until: now.checked_add(END_TIMEOUT).unwrap_or(now) };
+        if self.due.is_some_and(|due| due <= now) {
+            self.due = None;
+            // The answer may have arrived already.
+            self.on_event(now);
+            match self.giver {
+                Giver::Starting => {
+                    self.warn(&format!("it was not ready after {READY_TIMEOUT:?}; carrying on"));
                 }
+                Giver::Offered => {
+                    self.warn(&format!("it did not answer for {READY_TIMEOUT:?}; carrying on"));
+                }
+                Giver::Withdrawn { .. } | Giver::Given | Giver::Alone => {}
+            }
+            self.on(GiverInput::Late, now);
+        }
+        if let Process::Ending { until } = self.process
+            && until.is_some_and(|until| until <= now)
+        {
+            self.kill();
+        }
+        if self.process != Process::Ended && self.is_watched() {
+            match self.child.try_wait() {
                 Ok(None) => {}
-                Ok(Some(status)) => self.note_end(status),
+                Ok(Some(status)) => self.note_end(status, now),
                 Err(error) => {
                     debug!(target: TARGET, "wait for process {}: {error}", self.pid());
-                    self.state = State::Ended;
+                    self.process = Process::Ended;
                 }
-            },
-            State::Starting { .. } | State::Ready | State::InCharge | State::Ended => {}
+            }
         }
     }
 
-    /// Waits until a successor that failed has ended; it gets [`LAST_GRACE`] more. It still has
+    /// Returns whether the end of the process is waited for.
+    fn is_watched(&self) -> bool {
+        self.process != Process::Runs || self.giver == Giver::Alone
+    }
+
+    /// Ends a successor that has never served, because this process is about to end: it still has
     /// copies of the listening sockets, whose queues would go on to accept connections that
-    /// nobody serves.
+    /// nobody serves. One that has served ends by itself, or carries on.
     pub(crate) fn wait_for_end(&mut self) {
-        let State::Ending { until } = self.state else { return };
-        let now = Instant::now();
-        let grace_end = now.checked_add(LAST_GRACE).map_or(until, |end| end.min(until));
+        let mut now = Instant::now();
+        self.on_event(now);
+        let has_served = match self.giver {
+            Giver::Starting => false,
+            Giver::Withdrawn { has_served } => has_served,
+            Giver::Offered | Giver::Given => true,
+            Giver::Alone => self.process == Process::Runs,
+        };
+        if has_served {
+            return;
+        }
+        self.terminate(now);
+        let grace_end = now.checked_add(LAST_GRACE);
+        if let Process::Ending { until } = &mut self.process {
+            *until = earlier(*until, grace_end);
+        }
         let give_up = now.checked_add(END_TIMEOUT).unwrap_or(now);
-        self.state = State::Ending { until: grace_end };
-        while !self.has_ended() && Instant::now() < give_up {
-            self.end_turn(Instant::now());
+        while self.process != Process::Ended && now < give_up {
+            self.end_turn(now);
             thread::sleep(END_CHECK_INTERVAL);
+            now = Instant::now();
         }
     }
 
     /// Returns when [`end_turn`](Self::end_turn) is due without an event.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        match self.state {
-            State::Starting { until } => Some(until),
-            State::Ending { .. } => now.checked_add(END_CHECK_INTERVAL),
-            State::Ready | State::InCharge | State::Ended => None,
-        }
+        let check = now.checked_add(END_CHECK_INTERVAL);
+        let check = check.filter(|_| self.process != Process::Ended && self.is_watched());
+        earlier(self.due, check)
     }
 
-    fn note_end(&mut self, status: ExitStatus) {
+    fn note_end(&mut self, status: ExitStatus, now: Instant) {
         info!(target: TARGET, "process {} ended: {status}", self.pid());
-        self.state = State::Ended;
+        self.process = Process::Ended;
+        // What it had sent comes first.
+        self.on_event(now);
     }
 
     fn signal(&self, signal: Signal) {
@@ -237,4 +339,8 @@ impl Successor {
             debug!(target: TARGET, "signal process {pid}: {error}");
         }
     }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

@@ -25,6 +25,9 @@ use crate::error::Error;
 /// The observer is asked this often.
 const TICK: Duration = Duration::from_millis(100);
 
+/// A run that began within this after its time of day began on time.
+const ON_TIME: Duration = Duration::from_millis(100);
+
 /// The end of an interrupted run waits for the server this long at most.
 const HURRY: Duration = Duration::from_secs(1);
 
@@ -109,8 +112,18 @@ impl Run<'_> {
     fn lead(&mut self) {
         self.enter(Phase::Connecting);
         let began = self.control.clock.now();
-        self.wait_until(self.start_at.unwrap_or(NEVER), &[Milestone::Connected]);
+        let is_late = self.start_at.is_some_and(|start| start <= began);
+        if is_late {
+            self.wait_until(NEVER, &[Milestone::Connected]);
+        } else {
+            self.wait_until(self.start_at.unwrap_or(NEVER), &[Milestone::Connected]);
+        }
         let connected = self.control.clock.now();
+        if let Some(start) = self.start_at
+            && (is_late || !self.have_all_reached(&[Milestone::Connected]))
+        {
+            self.results.late_by = Some(Duration::from_nanos(connected.saturating_sub(start)));
+        }
         self.results.connect.elapsed = Duration::from_nanos(connected.saturating_sub(began));
         let nobody = self.progress().open == 0;
         if !self.results.interrupted && !nobody {
@@ -158,7 +171,9 @@ impl Run<'_> {
     fn measure(&mut self) -> u64 {
         let now = self.control.clock.now();
         // The workers know the planned end before it comes: what is due then is outside.
-        let began = self.start_at.filter(|start| *start <= now).unwrap_or(now);
+        let is_late = self.results.late_by.is_some_and(|late| late > ON_TIME);
+        let planned = self.start_at.filter(|start| *start <= now && !is_late);
+        let began = planned.unwrap_or(now);
         let duration = self.plan.stop_after.unwrap_or(self.plan.duration);
         let planned = match self.stop_at {
             Some(stop) => stop,

@@ -10,8 +10,9 @@ use crate::load::clock::nanos;
 use crate::load::control::{Milestone, Phase};
 use crate::load::probe::Probes;
 
-/// Clients that connect at the very moment of a stop.
-const QUEUED_CLIENTS: usize = 16;
+/// Clients that connect at the very moment of a stop, and as many whose handshakes are half open
+/// then.
+const QUEUED_CLIENTS: usize = 8;
 
 /// One step of the audit; its times are exact to this.
 const AUDIT_STEP: Duration = Duration::from_millis(1);
@@ -41,6 +42,7 @@ impl Run<'_> {
         }
         for _ in 0..QUEUED_CLIENTS {
             probes.connect();
+            probes.connect_half_open();
         }
         if self.stop_at.is_none() {
             self.mark(&mut audit);

@@ -192,9 +192,11 @@ impl Worker {
         };
         self.counts.connect_latency.record(now.saturating_sub(slot.since));
         self.counts.opened = self.counts.opened.saturating_add(1);
-        if self.phase == Phase::Connecting {
+        let is_opening = self.phase == Phase::Connecting || self.ramp > 0;
+        if is_opening && !slot.was_open {
             self.counts.established = self.counts.established.saturating_add(1);
         }
+        slot.was_open = true;
         (slot.state, slot.tries, slot.since) = (State::Open, 0, now);
         if slot.failed_addresses > 0 {
             let index = usize::try_from(slot.target).unwrap_or(0);
@@ -254,7 +256,7 @@ impl Worker {
     }
 
     fn count_connect_failure(&mut self, error: &io::Error) {
-        if self.phase == Phase::Connecting {
+        if self.phase == Phase::Connecting || self.ramp > 0 {
             self.counts.failed = self.counts.failed.saturating_add(1);
         }
         self.counts.lost = self.counts.lost.saturating_add(1);

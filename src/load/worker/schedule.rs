@@ -32,7 +32,8 @@ impl Schedule {
         self.time(self.next)
     }
 
-    /// Takes the next message if it is due by `now` and before `end`; returns the slot that is to send it.
+    /// Takes the next message if it is due by `now` and before `end`; returns the slot that is to
+    /// send it.
     pub(super) fn take_due(&mut self, now: u64, end: u64) -> Option<usize> {
         if self.next_due() > now || self.next_due() >= end {
             return None;

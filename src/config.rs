@@ -9,16 +9,17 @@ use crate::error::{Error, ErrorKind};
 /// When a connection counts as done during a stop.
 ///
 /// Under `Idle` and `Flush` no peer can hold a stop to the end of its budget by sending. After five
-/// times [`idle_grace`](Config::idle_grace), one second or ten round trips, whichever is longest, a
+/// times [`idle_grace`](Config::idle_grace), one second or ten rounds, whichever is longest, a
 /// connection is done as soon as its receive queue is read dry and it has no pending output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Drain {
     /// Its receive queue was read dry, it has no pending output, and no byte moved either way
-    /// for [`idle_grace`](Config::idle_grace).
+    /// for [`idle_grace`](Config::idle_grace) and for a round.
     #[default]
     Idle,
-    /// Its receive queue was read dry once and it has no pending output.
+    /// Its receive queue was read dry, it has no pending output, and no byte moved either way for
+    /// a round: two round-trip times, at least 50 ms.
     Flush,
     /// The peer closed.
     Peer,

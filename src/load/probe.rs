@@ -113,11 +113,8 @@ impl Probes {
         let Some(address) = self.target.address(self.address) else {
             return;
         };
-        let dialled = if hold {
-            Stream::dial_holding_ack(address)
-        } else {
-            Stream::dial(address, None)
-        };
+        let dialled =
+            if hold { Stream::dial_holding_ack(address) } else { Stream::dial(address, None) };
         let mut stream = match dialled {
             Ok(stream) => stream,
             Err(error) => {

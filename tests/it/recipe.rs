@@ -52,6 +52,19 @@ fn seconds(text: &str) -> u64 {
 }
 
 #[test]
+fn the_readme_is_read_to_its_end_and_its_links_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = fs::read_to_string(root.join("README.md")).expect("a README");
+    assert!(readme.lines().count() <= 220, "{} lines", readme.lines().count());
+    let links = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let links: Vec<&str> = links.collect();
+    assert!(links.len() >= 4, "{links:?}");
+    for link in links {
+        assert!(root.join(link).exists(), "{link}");
+    }
+}
+
+#[test]
 fn the_units_are_sound_and_hardened() {
     let (service, socket) = (unit("# netgrace.service"), unit("# netgrace.socket"));
     let start = value(&service, "ExecStart=");

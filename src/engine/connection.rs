@@ -3,7 +3,8 @@
 
 use super::call::{Fault, read, reason_of};
 use super::deadline::Tick;
-use super::echo::{Flow, Input, Ledger, Open, Traits, Work};
+use super::echo::{Flow, Input, IoContext, Ledger, Open, Traits};
+use super::linger::{Count, Linger};
 use super::lists::Place;
 use super::pipe::Pipes;
 use super::report::{ByteCounts, CloseReason};
@@ -22,33 +23,6 @@ enum State<P> {
     Lingering(Linger),
     /// Over; the slot is freed at the end of the turn.
     Closed,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Linger {
-    late: Count,
-    reason: CloseReason,
-    place: Place,
-    /// The peer's end of stream was read.
-    ended: bool,
-    /// Everything of ours was acknowledged, our FIN included.
-    acknowledged: bool,
-    /// How often the kernel was asked about that.
-    asked: u8,
-}
-
-/// A number of 64 bits that asks for no alignment, without which a state would take 24 bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Count([u8; 8]);
-
-impl Count {
-    fn get(self) -> u64 {
-        u64::from_ne_bytes(self.0)
-    }
-
-    fn add(&mut self, more: u64) {
-        self.0 = self.get().saturating_add(more).to_ne_bytes();
-    }
 }
 
 /// Where a connection is in its life.
@@ -263,17 +237,17 @@ impl<S: Stream> Connection<S> {
         &mut self,
         ready: Readiness,
         probe: bool,
-        work: &mut Work<'_, S::Pipe>,
+        io: &mut IoContext<'_, S::Pipe>,
     ) -> Flow {
         match &mut self.state {
-            State::Open(open) => open.pump(&mut self.stream, &mut self.ledger, ready, probe, work),
-            State::Lingering(_) => self.discard(work),
+            State::Open(open) => open.pump(&mut self.stream, &mut self.ledger, ready, probe, io),
+            State::Lingering(_) => self.discard(io),
             State::Closed => Flow::Wait,
         }
     }
 
     /// Sends our FIN; what comes after it is discarded. Does nothing while something is pending.
-    pub(crate) fn finish(&mut self, reason: CloseReason, work: &mut Work<'_, S::Pipe>) -> Flow {
+    pub(crate) fn finish(&mut self, reason: CloseReason, io: &mut IoContext<'_, S::Pipe>) -> Flow {
         let State::Open(open) = &mut self.state else { return Flow::Wait };
         if open.pending() > 0 {
             return Flow::Wait;
@@ -282,29 +256,29 @@ impl<S: Stream> Connection<S> {
         if let Err(error) = self.stream.shutdown_write() {
             return Flow::Close(reason_of(&error));
         }
-        open.release_pipe(work.pipes);
+        open.release_pipe(io.pipes);
         let late = Count::default();
         let ended = input == Input::Ended;
         self.state =
             State::Lingering(Linger { late, reason, place, ended, acknowledged: false, asked: 0 });
-        self.ledger.active = work.mark;
+        self.ledger.active = io.mark;
         match input {
             // The next byte, or the peer's end, is an event.
             Input::Dry | Input::Ended => Flow::Wait,
-            Input::Ready => self.discard(work),
+            Input::Ready => self.discard(io),
         }
     }
 
     /// Reads and discards until the queue is dry or a bound is reached.
-    fn discard(&mut self, work: &mut Work<'_, S::Pipe>) -> Flow {
+    fn discard(&mut self, io: &mut IoContext<'_, S::Pipe>) -> Flow {
         loop {
-            if work.budget == 0 {
+            if io.budget == 0 {
                 return Flow::Again;
             }
             let State::Lingering(linger) = &mut self.state else {
                 return Flow::Wait;
             };
-            match read(&mut self.stream, work.buffer) {
+            match read(&mut self.stream, io.buffer) {
                 Ok(0) => {
                     linger.ended = true;
                     return Flow::Ended;
@@ -312,14 +286,14 @@ impl<S: Stream> Connection<S> {
                 Ok(count) => {
                     // The linger time runs from our FIN, whatever comes after it.
                     let active = self.ledger.active;
-                    self.ledger.on_read(count, work);
+                    self.ledger.on_read(count, io);
                     self.ledger.active = active;
                     linger.late.add(count as u64);
                     if linger.reason == CloseReason::ForcedClean {
                         // The peer was not done when we ended it.
                         return Flow::Close(CloseReason::ForcedLossy);
                     }
-                    work.bytes.late = work.bytes.late.saturating_add(count as u64);
+                    io.bytes.late = io.bytes.late.saturating_add(count as u64);
                 }
                 Err(Fault::WouldBlock) => return Flow::Wait,
                 Err(Fault::Later) => return Flow::Again,

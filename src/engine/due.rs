@@ -3,18 +3,15 @@
 use std::time::Instant;
 
 use super::connection::Proof;
+use super::core::{Engine, NO_HINT, SLICE};
 use super::deadline::{Limit, earlier};
+use super::echo::LEAST_ROOM;
 use super::lists::Place;
-use super::phase::Phase;
+use super::phase::{Force, Phase};
 use super::report::CloseReason;
 use super::status::{Status, Timing};
-use super::stop::Force;
 use super::stream::Stream;
-use super::{Engine, LEAST_ROOM, NO_HINT, SLICE};
 use crate::config::Drain;
-
-/// Connections pumped without an event in one turn.
-const READY_SLICE: u32 = 1024;
 
 impl<S: Stream> Engine<S> {
     /// When [`end_turn`](Self::end_turn) has something to do; not later than the latest `now`
@@ -114,22 +111,5 @@ impl<S: Stream> Engine<S> {
             connection.touch(mark);
         }
         self.table.put(at, self.table.lists().aging());
-    }
-
-    pub(super) fn resume(&mut self) {
-        for _ in 0..SLICE {
-            if self.room() < LEAST_ROOM || !self.table.resume(self.clock.mark()) {
-                return;
-            }
-        }
-    }
-
-    pub(super) fn pump_ready(&mut self) {
-        for _ in 0..self.table.ready_len().min(READY_SLICE) {
-            let Some(at) = self.table.pop_ready() else {
-                return;
-            };
-            self.drive(at, NO_HINT, true);
-        }
     }
 }

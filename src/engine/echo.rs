@@ -41,9 +41,20 @@ pub(crate) enum Flow {
     Close(CloseReason),
 }
 
-/// What a connection works with, lent for one call.
+/// What one call may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IoLimits {
+    /// Bytes that it may read.
+    pub(crate) budget: usize,
+    /// Bytes that may be held in addition, over all connections.
+    pub(crate) room: usize,
+    /// The size of a full segment of the peer's; zero: unknown.
+    pub(crate) segment: u16,
+}
+
+/// What a connection needs to read and write, for one call.
 #[derive(Debug)]
-pub(crate) struct Work<'a, P> {
+pub(crate) struct IoContext<'a, P> {
     /// The one read buffer, shared by all.
     pub(crate) buffer: &'a mut [u8],
     /// The pipes for those that stream.
@@ -123,16 +134,16 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn on_read<P>(&mut self, count: usize, work: &mut Work<'_, P>) {
-        self.active = work.mark;
+    pub(super) fn on_read<P>(&mut self, count: usize, io: &mut IoContext<'_, P>) {
+        self.active = io.mark;
         self.read = self.read.saturating_add(count as u64);
-        work.bytes.read = work.bytes.read.saturating_add(count as u64);
-        work.budget = work.budget.saturating_sub(count);
+        io.bytes.read = io.bytes.read.saturating_add(count as u64);
+        io.budget = io.budget.saturating_sub(count);
     }
 
-    fn on_written<P>(&mut self, count: usize, work: &mut Work<'_, P>) {
-        self.active = work.mark;
-        work.bytes.written = work.bytes.written.saturating_add(count as u64);
+    fn on_written<P>(&mut self, count: usize, io: &mut IoContext<'_, P>) {
+        self.active = io.mark;
+        io.bytes.written = io.bytes.written.saturating_add(count as u64);
     }
 }
 
@@ -156,7 +167,7 @@ impl<P> Open<P> {
         ledger: &mut Ledger,
         ready: Readiness,
         probe: bool,
-        work: &mut Work<'_, P>,
+        io: &mut IoContext<'_, P>,
     ) -> Flow {
         let fresh = self.input == Input::Dry;
         if fresh && (probe || ready.may_read()) {
@@ -167,13 +178,13 @@ impl<P> Open<P> {
             if !probe && !ready.may_write() {
                 return Flow::Wait;
             }
-            if let Err(flow) = self.flush(stream, ledger, work) {
+            if let Err(flow) = self.flush(stream, ledger, io) {
                 return flow;
             }
         }
         // A read shorter than its buffer ends the queue only if this very event announced it.
         let trust = fresh && !owed && !probe && ready.trusts_short_read();
-        self.echo(stream, ledger, trust, work)
+        self.echo(stream, ledger, trust, io)
     }
 
     /// Writes what is owed; an error where that is not all of it.
@@ -181,11 +192,11 @@ impl<P> Open<P> {
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
-        work: &mut Work<'_, P>,
+        io: &mut IoContext<'_, P>,
     ) -> Result<(), Flow> {
         let Some(held) = &mut self.held else { return Ok(()) };
-        write_held(held, stream, ledger, work)?;
-        self.release_pipe(work.pipes);
+        write_held(held, stream, ledger, io)?;
+        self.release_pipe(io.pipes);
         Ok(())
     }
 
@@ -195,25 +206,25 @@ impl<P> Open<P> {
         stream: &mut S,
         ledger: &mut Ledger,
         trust: bool,
-        work: &mut Work<'_, P>,
+        io: &mut IoContext<'_, P>,
     ) -> Flow {
         let before = ledger.read;
         while self.input == Input::Ready {
-            if work.budget == 0 {
+            if io.budget == 0 {
                 return Flow::Again;
             }
-            if work.room < LEAST_ROOM {
+            if io.room < LEAST_ROOM {
                 return Flow::Pause;
             }
-            let size = work.buffer.len().min(work.room);
+            let size = io.buffer.len().min(io.room);
             if self.streaming_score >= STREAMING {
-                match self.splice_through(stream, ledger, work) {
+                match self.splice_through(stream, ledger, io) {
                     Ok(0) => {}
                     Ok(_) => continue,
                     Err(flow) => return flow,
                 }
             }
-            let Some(buffer) = work.buffer.get_mut(..size) else { return Flow::Again };
+            let Some(buffer) = io.buffer.get_mut(..size) else { return Flow::Again };
             let count = match read(stream, buffer) {
                 Ok(0) => {
                     self.input = Input::Ended;
@@ -230,12 +241,12 @@ impl<P> Open<P> {
             if count < size && trust {
                 self.input = Input::Dry;
             }
-            self.note_segment(count, work.segment);
-            ledger.on_read(count, work);
-            if let Err(flow) = self.reply(stream, ledger, count, work) {
+            self.note_segment(count, io.segment);
+            ledger.on_read(count, io);
+            if let Err(flow) = self.reply(stream, ledger, count, io) {
                 return flow;
             }
-            if count == work.buffer.len() && S::HAS_PIPES {
+            if count == io.buffer.len() && S::HAS_PIPES {
                 self.streaming_score =
                     self.streaming_score.saturating_add(1).min(STREAMING_SCORE_MAX);
             }
@@ -260,16 +271,16 @@ impl<P> Open<P> {
         stream: &mut S,
         ledger: &mut Ledger,
         count: usize,
-        work: &mut Work<'_, P>,
+        io: &mut IoContext<'_, P>,
     ) -> Result<(), Flow> {
-        let answer = answer(work.buffer.get(..count).unwrap_or_default());
+        let answer = answer(io.buffer.get(..count).unwrap_or_default());
         let (taken, fault) = match write(stream, answer) {
             Ok(taken) => (taken, Fault::WouldBlock),
             Err(fault) => (0, fault),
         };
         let rest = answer.get(taken..).unwrap_or_default();
         if rest.is_empty() {
-            ledger.on_written(taken, work);
+            ledger.on_written(taken, io);
             return Ok(());
         }
         let owed = rest.len();
@@ -277,8 +288,8 @@ impl<P> Open<P> {
             Fault::Broken(_) => None,
             Fault::WouldBlock | Fault::Later => Held::copy_of(rest),
         };
-        ledger.on_written(taken, work);
-        work.room = work.room.saturating_sub(owed);
+        ledger.on_written(taken, io);
+        io.room = io.room.saturating_sub(owed);
         self.traits.set(Traits::HELD_BACK, true);
         self.held = copy;
         match fault {
@@ -302,30 +313,30 @@ impl<P> Open<P> {
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
-        work: &mut Work<'_, P>,
+        io: &mut IoContext<'_, P>,
     ) -> Result<usize, Flow> {
-        let Some(mut pipe) = work.pipes.take::<S>() else { return Ok(0) };
-        let filled = fill(stream, &mut pipe, PIPE_BYTES.min(work.room));
+        let Some(mut pipe) = io.pipes.take::<S>() else { return Ok(0) };
+        let filled = fill(stream, &mut pipe, PIPE_BYTES.min(io.room));
         let count = match filled {
             Ok(count) if count > 0 => count,
             other => {
-                work.pipes.give(pipe, true);
+                io.pipes.give(pipe, true);
                 return other.map_err(Flow::Close);
             }
         };
-        let budget = work.budget;
-        self.note_segment(count, work.segment);
-        ledger.on_read(count, work);
-        work.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
-        work.room = work.room.saturating_sub(count);
+        let budget = io.budget;
+        self.note_segment(count, io.segment);
+        ledger.on_read(count, io);
+        io.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
+        io.room = io.room.saturating_sub(count);
         let mut held = Held::Piped { pipe, len: count };
-        let handed_over = write_held(&mut held, stream, ledger, work);
+        let handed_over = write_held(&mut held, stream, ledger, io);
         if let Err(flow) = handed_over {
             self.traits.set(Traits::HELD_BACK, true);
             self.held = Some(Box::new(held));
             return Err(flow);
         }
-        give_back(held, work.pipes);
+        give_back(held, io.pipes);
         Ok(count)
     }
 
@@ -348,13 +359,13 @@ fn write_held<S: Stream>(
     held: &mut Held<S::Pipe>,
     stream: &mut S,
     ledger: &mut Ledger,
-    work: &mut Work<'_, S::Pipe>,
+    io: &mut IoContext<'_, S::Pipe>,
 ) -> Result<(), Flow> {
     while held.len() > 0 {
         match held.write_to(stream) {
             Ok(count) => {
-                ledger.on_written(count, work);
-                work.room = work.room.saturating_add(count);
+                ledger.on_written(count, io);
+                io.room = io.room.saturating_add(count);
                 // Of a copy a short write has found the peer full; a pipe gives in pieces.
                 if held.len() > 0 && matches!(held, Held::Bytes { .. }) {
                     return Err(Flow::Wait);

@@ -6,9 +6,13 @@
 pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod connection;
+mod core;
 pub(crate) mod deadline;
+mod done;
+mod drive;
 mod due;
 pub(crate) mod echo;
+mod linger;
 pub(crate) mod list;
 pub(crate) mod lists;
 pub(crate) mod observer;
@@ -26,132 +30,22 @@ mod tests;
 mod visit;
 
 use log::info;
-use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use self::connection::{Connection, Proof};
-use self::deadline::{Clock, Tick};
-use self::echo::{Flow, LEAST_ROOM};
-use self::observer::{ConnectionId, Observer};
-use self::phase::{Cause, Phase, Stop, StopLimits};
-use self::quota::Quota;
+pub(crate) use self::core::Engine;
+use self::core::NO_HINT;
+use self::observer::ConnectionId;
+use self::phase::{Cause, Phase};
 use self::report::{CloseReason, Report, Stats};
-use self::settings::Settings;
-use self::stop::Force;
 use self::stream::Stream;
-use self::table::{Lent, Table};
-use self::visit::Visits;
-use crate::config::{Config, Drain};
 use crate::token::Readiness;
 
-/// The one read buffer.
-const BUFFER: usize = 64 << 10;
-/// Bytes that one connection may read in one turn.
-const CONNECTION_BUDGET: usize = 256 << 10;
-/// Readiness of a drive without an event.
-const NO_HINT: Readiness = Readiness::NONE;
-/// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
-const SLICE: usize = 256;
-
-/// A server's decisions.
-pub(crate) struct Engine<S: Stream> {
-    pub(crate) table: Table<S>,
-    stop: Stop,
-    pub(crate) settings: Settings,
-    clock: Clock,
-    buffer: Box<[u8]>,
-    /// The phase that was last announced to the log and the observer.
-    announced: Phase,
-    /// When the stop was requested.
-    requested: Tick,
-    /// What the stop knows of each connection.
-    visits: Visits,
-    force: Force,
-    /// A connection was closed whose bytes the kernel may still be sending.
-    orphans: bool,
-    turns: u64,
-}
-
 impl<S: Stream> Engine<S> {
-    pub(crate) fn new(config: &Config) -> Self {
-        let limits = StopLimits { budget: config.shutdown_timeout, lame_duck: config.lame_duck };
-        Self {
-            table: Table::new(Quota::new(config.max_per_ip)),
-            stop: Stop::new(limits),
-            settings: Settings::new(config),
-            clock: Clock::new(),
-            buffer: vec![0; BUFFER].into_boxed_slice(),
-            announced: Phase::Running,
-            requested: Tick::default(),
-            visits: Visits::default(),
-            force: Force::Serve,
-            orphans: false,
-            turns: 0,
-        }
-    }
-
-    /// Sets how many connections there may be.
-    pub(crate) fn reserve(&mut self, capacity: usize) {
-        self.table.reserve(capacity);
-    }
-
-    pub(crate) fn observe(&mut self, observer: Box<dyn Observer + Send>) {
-        self.table.observer = Some(observer);
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        self.stop.phase()
-    }
-
-    pub(crate) fn report(&self) -> &Report {
-        &self.table.report
-    }
-
-    pub(crate) fn report_mut(&mut self) -> &mut Report {
-        &mut self.table.report
-    }
-
-    pub(crate) fn open(&self) -> usize {
-        self.table.len()
-    }
-
-    /// One more than the highest slot that is taken.
-    pub(crate) fn slots(&self) -> usize {
-        self.table.slots()
-    }
-
-    /// Calls `act` for each slot's stream until it fails.
-    pub(crate) fn for_each_stream(
-        &mut self,
-        act: impl FnMut(usize, &mut S) -> io::Result<()>,
-    ) -> io::Result<()> {
-        self.table.for_each_stream(act)
-    }
-
     /// Tells the time. Answers it, or the latest instant announced before.
     pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
         self.clock.set(now)
-    }
-
-    /// The latest instant that the engine was announced.
-    pub(crate) fn now(&self) -> Option<Instant> {
-        self.clock.now()
-    }
-
-    /// What asks the kernel, for the whole of a stop.
-    pub(crate) fn kernel(&mut self) -> &mut S::Kernel {
-        &mut self.table.kernel
-    }
-
-    /// Whether the kernel may still be sending bytes of connections that are closed.
-    pub(crate) fn may_have_orphans(&self) -> bool {
-        self.orphans
-    }
-
-    /// The slot that the next [`insert`](Self::insert) fills, unless all are taken.
-    pub(crate) fn vacant(&self) -> Option<u32> {
-        self.table.vacant()
     }
 
     /// The owner to insert a connection from `peer` under; `None` if the observer refuses it or
@@ -279,58 +173,6 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Bytes that may be held in addition.
-    fn room(&self) -> usize {
-        let held = usize::try_from(self.table.report.bytes.held()).unwrap_or(usize::MAX);
-        self.settings.max_held.saturating_sub(held)
-    }
-
-    /// Runs one connection and does what comes of it.
-    fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
-        let phase = self.stop.phase();
-        if phase == Phase::Draining && self.is_unvisited(at) {
-            self.visit(at);
-        }
-        let room = self.room();
-        let mark = self.clock.mark();
-        let segment = self.visits.get(at).segment();
-        let lent =
-            Lent { buffer: &mut self.buffer, budget: CONNECTION_BUDGET, room, segment, mark };
-        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
-        let before = connection.active();
-        let was_held_back = phase > Phase::Running && connection.is_held_back();
-        let flow = connection.pump(ready, probe, &mut work);
-        let released = was_held_back && !connection.is_held_back();
-        if released {
-            connection.touch(mark);
-        }
-        let active = connection.active();
-        if (was_held_back || connection.is_held_back())
-            && let Some(visit) = self.visits.get_mut(at)
-        {
-            visit.hold_back(self.clock.tick());
-        }
-        match flow {
-            Flow::Wait => {}
-            Flow::Again => self.table.make_ready(at),
-            Flow::Pause => self.table.pause(at),
-            Flow::Ended => return self.conclude(at),
-            Flow::Close(reason) => return self.break_off(at, reason),
-        }
-        // After our FIN nothing counts as a sign of life.
-        let is_ordered = phase < Phase::Draining
-            || (phase == Phase::Draining && self.settings.drain == Drain::Peer);
-        if is_ordered && !before.same_span(active, self.settings.span_bits) {
-            self.table.put(at, self.table.lists().aging());
-        }
-        if phase == Phase::Draining {
-            self.settle(at);
-            if released {
-                self.reschedule(at);
-            }
-        }
-    }
-
     /// Ends a connection at once: what is not pending goes out by the kernel, with our FIN.
     fn abandon(&mut self, at: u32) {
         self.drive(at, NO_HINT, true);
@@ -339,15 +181,6 @@ impl<S: Stream> Engine<S> {
         } else {
             self.close(at, CloseReason::ForcedLossy, Proof::Reset);
         }
-    }
-
-    fn is_unvisited(&self, at: u32) -> bool {
-        let place = self.table.get(at).map(Connection::place);
-        place == Some(self.table.lists().unvisited())
-    }
-
-    fn close(&mut self, at: u32, reason: CloseReason, proof: Proof) {
-        self.table.close(at, reason, proof, self.stop.phase() > Phase::Running);
     }
 
     /// Tells the log and the observer of a phase that was entered, and begins the drain.

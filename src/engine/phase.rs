@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::deadline::{after, is_due};
+use super::deadline::{Tick, after, is_due};
 
 /// Where a server is in its life. Phases only move forward.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,6 +81,15 @@ pub struct PhaseTimes {
     pub draining: Duration,
     /// [`Phase::Forcing`].
     pub forcing: Duration,
+}
+
+/// How far forcing is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Force {
+    /// Everybody is served once more: a process that slept past its deadline looks before it cuts.
+    Serve,
+    /// Everybody was served by then, and is ended.
+    End(Tick),
 }
 
 /// What the stop machine needs to know of a configuration.

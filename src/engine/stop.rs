@@ -5,25 +5,17 @@
 //! acknowledged. *Forcing*: everybody is served once more, then ended by FIN or by reset.
 
 use super::connection::{Connection, Proof, Stage};
+use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
 use super::deadline::Tick;
-use super::echo::Flow;
+use super::echo::{Flow, IoLimits};
 use super::lists::Place;
-use super::phase::Phase;
+use super::phase::{Force, Phase};
 use super::report::CloseReason;
 use super::status::{Locality, Status, Transport};
 use super::stream::Stream;
-use super::table::Lent;
 use super::visit::{RECOVERY, SILENCE, Visit};
-use super::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
 use crate::config::Drain;
 
-/// The least patience with a client that goes on sending, in milliseconds.
-const PATIENCE: u32 = 1_000;
-const PATIENCE_GRACES: u32 = 5;
-const PATIENCE_ROUNDS: u32 = 10;
-/// Bytes beyond its receive buffer after which a client has sent more than it can have handed over
-/// before the request.
-const HANDED_OVER: u64 = 64 << 20;
 /// When the kernel is asked again about a connection that takes nothing, in milliseconds.
 const HELD_CHECK: u32 = 500;
 /// When the kernel is first asked what was acknowledged after our FIN: later than a delayed
@@ -42,15 +34,6 @@ const FORCED_SILENCE: u32 = 40;
 /// When forcing ends, counted like that: 200 ms for acknowledgements.
 const FORCED_END: u32 = 240;
 const FORCED_CHECK: u32 = 5;
-
-/// How far forcing is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Force {
-    /// Everybody is served once more: a process that slept past its deadline looks before it cuts.
-    Serve,
-    /// Everybody was served by then, and is ended.
-    End(Tick),
-}
 
 impl<S: Stream> Engine<S> {
     /// Visits those that the drain has not met yet, a slice of them.
@@ -93,26 +76,6 @@ impl<S: Stream> Engine<S> {
         self.visits.set(at, Visit::new(locality, timing, silent >= silence, read));
         self.table.put(at, self.table.lists().aging());
         self.reschedule(at);
-    }
-
-    /// The tick at which an open connection will have been quiet for long enough.
-    fn quiet_at(&self, at: u32) -> Tick {
-        let Some(connection) = self.table.get(at) else { return self.requested };
-        let round = self.round(at, connection);
-        let silent = !connection.active().is_after(self.requested);
-        let quiet = match self.settings.drain {
-            Drain::Idle if !(silent && self.visits.get(at).was_silent()) => {
-                round.max(self.settings.idle_grace.millis())
-            }
-            Drain::Idle | Drain::Flush | Drain::Peer => round,
-        };
-        connection.active().later(self.requested).plus(quiet)
-    }
-
-    fn round(&self, at: u32, connection: &Connection<S>) -> u32 {
-        let silent = !connection.active().is_after(self.requested);
-        let recovering = connection.ended_full() || connection.was_held_back();
-        self.visits.get(at).round(silent, recovering)
     }
 
     /// Looks at everybody on the timer wheel who is due, a slice of them.
@@ -176,51 +139,12 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    fn is_done(&self, at: u32) -> bool {
-        let Some(connection) = self.table.get(at) else { return false };
-        if !connection.is_flushed() || connection.is_paused() {
-            return false;
-        }
-        match self.settings.drain {
-            Drain::Peer => false,
-            Drain::Idle | Drain::Flush => {
-                let quiet = !self.quiet_at(at).is_after(self.clock.tick());
-                (quiet && connection.is_dry()) || self.is_past_patience(at, connection)
-            }
-        }
-    }
-
-    /// Whether a connection that never falls quiet has had its time, and what it sends now cannot
-    /// have been handed over before the request.
-    fn is_past_patience(&self, at: u32, connection: &Connection<S>) -> bool {
-        let (now, visit) = (self.clock.tick(), self.visits.get(at));
-        let graces = self.settings.idle_grace.millis().saturating_mul(PATIENCE_GRACES);
-        let rounds = visit.plain_round().saturating_mul(PATIENCE_ROUNDS);
-        if self.requested.age(now) < graces.max(PATIENCE).max(rounds) {
-            return false;
-        }
-        let read_freely =
-            !connection.was_held_back() || visit.since_held_back(now) >= self.round(at, connection);
-        let emptied = visit.is_near() || !connection.ended_full();
-        if connection.is_dry() && read_freely && emptied {
-            return true;
-        }
-        let sent = visit.read_since(connection.read());
-        sent > HANDED_OVER && sent > HANDED_OVER.saturating_add(connection.receive_buffer() as u64)
-    }
-
     /// Sends our FIN, which the peer will answer by closing.
     pub(super) fn send_fin(&mut self, at: u32, reason: CloseReason) {
         self.table.unwait(at);
-        let lent = Lent {
-            buffer: &mut self.buffer,
-            budget: CONNECTION_BUDGET,
-            room: usize::MAX,
-            segment: 0,
-            mark: self.clock.mark(),
-        };
-        let Some((connection, mut work)) = self.table.work(at, lent) else { return };
-        let flow = connection.finish(reason, &mut work);
+        let limits = IoLimits { budget: CONNECTION_BUDGET, room: usize::MAX, segment: 0 };
+        let Some((connection, mut io)) = self.io(at, limits) else { return };
+        let flow = connection.finish(reason, &mut io);
         if self.table.get(at).is_some_and(|connection| connection.stage() == Stage::Lingering) {
             self.look_again(at, FIN_CHECK);
         }

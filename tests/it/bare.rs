@@ -78,12 +78,7 @@ fn libraries(program: &Path) -> Vec<PathBuf> {
 
 /// Serves on what the port file names, and stops as if it had all the rights of the world.
 #[track_caller]
-fn serves_and_stops(
-    mut process: Process,
-    ports: &Path,
-    grade: &str,
-    to: impl FnOnce(&Process),
-) {
+fn serves_and_stops(mut process: Process, ports: &Path, grade: &str, to: impl FnOnce(&Process)) {
     let address = wait_for("the port file", || {
         assert!(!process.has_ended(), "{}", process.stderr());
         fs::read_to_string(ports).ok()

@@ -270,6 +270,6 @@ fn an_abstract_socket_that_is_passed_in_keeps_its_name() {
     let mut process = Process::spawn_as_is(&mut command);
     process.wait_for_stderr(&format!("listening on unix:@{name} (systemd socket"));
     process.wait_for_stderr("] ready");
-    process.signal(rustix::process::Signal::TERM);
+    process.signal(Signal::TERM);
     process.finish().exits(0);
 }

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use super::connection::{Connection, Proof};
 use super::deadline::Tick;
-use super::echo::Work;
+use super::echo::{IoContext, IoLimits};
 use super::list::{Link, List, Nodes};
 use super::lists::{Life, Lists, Place};
 use super::observer::{Closed, ConnectionId, Observer};
@@ -49,16 +49,6 @@ const RESERVED: usize = 1 << 20;
 const PIPES: usize = 64;
 /// A small table leaves its descriptors to connections.
 const CONNECTIONS_PER_PIPE: usize = 16;
-
-/// What the owner of a table lends to one of its connections, for one call.
-#[derive(Debug)]
-pub(crate) struct Lent<'a> {
-    pub(crate) buffer: &'a mut [u8],
-    pub(crate) budget: usize,
-    pub(crate) room: usize,
-    pub(crate) segment: u16,
-    pub(crate) mark: Tick,
-}
 
 /// All connections of a server, and the account of them.
 pub(crate) struct Table<S: Stream> {
@@ -160,17 +150,18 @@ impl<S: Stream> Table<S> {
             .map_or(Status::Unknown, |(connection, kernel)| connection.stream_mut().status(kernel))
     }
 
-    /// The connection in a slot, and what it works with: `lent` and what is the table's own.
-    pub(crate) fn work<'a>(
+    /// The connection in a slot, with what it needs to read and write within bounds.
+    pub(super) fn io<'a>(
         &'a mut self,
         at: u32,
-        lent: Lent<'a>,
-    ) -> Option<(&'a mut Connection<S>, Work<'a, S::Pipe>)> {
+        buffer: &'a mut [u8],
+        limits: IoLimits,
+        mark: Tick,
+    ) -> Option<(&'a mut Connection<S>, IoContext<'a, S::Pipe>)> {
         let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
-        let Lent { buffer, budget, room, segment, mark } = lent;
-        let bytes = &mut self.report.bytes;
-        let pipes = &mut self.pipes;
-        Some((connection, Work { buffer, pipes, budget, room, segment, mark, bytes }))
+        let IoLimits { budget, room, segment } = limits;
+        let (pipes, bytes) = (&mut self.pipes, &mut self.report.bytes);
+        Some((connection, IoContext { buffer, pipes, budget, room, segment, mark, bytes }))
     }
 
     /// Takes a new connection in. Answers its number, from 1 upward.

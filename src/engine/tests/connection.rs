@@ -6,7 +6,7 @@ use super::model::{BUFFER, Model};
 use super::script::{Actor, Answer, Script};
 use crate::engine::connection::{Connection, Proof};
 use crate::engine::deadline::Tick;
-use crate::engine::echo::{Flow, Work};
+use crate::engine::echo::{Flow, IoContext};
 use crate::engine::lists::Place;
 use crate::engine::pipe::Pipes;
 use crate::engine::report::{ByteCounts, CloseReason};
@@ -81,9 +81,9 @@ impl Pair {
         &mut self,
         budget: usize,
         room: usize,
-        act: impl FnOnce(&mut Connection<Actor<false>>, &mut Work<'_, Vec<u8>>) -> T,
+        act: impl FnOnce(&mut Connection<Actor<false>>, &mut IoContext<'_, Vec<u8>>) -> T,
     ) -> T {
-        let mut work = Work {
+        let mut io = IoContext {
             buffer: &mut [0; BUFFER],
             pipes: &mut self.pipes,
             budget,
@@ -92,13 +92,13 @@ impl Pair {
             mark: Tick::default(),
             bytes: &mut self.bytes,
         };
-        act(&mut self.connection, &mut work)
+        act(&mut self.connection, &mut io)
     }
 
     #[track_caller]
     fn pump(&mut self, pump: Pump, mut script: Script) -> Flow {
         let Pump { said, probe, budget, room } = pump;
-        let flow = self.work(budget, room, |connection, work| connection.pump(said, probe, work));
+        let flow = self.work(budget, room, |connection, io| connection.pump(said, probe, io));
         assert_eq!(flow, self.model.pump(said, probe, budget, room, &mut script), "{pump:?}");
         self.compare(&script, flow);
         flow
@@ -107,7 +107,7 @@ impl Pair {
     #[track_caller]
     fn finish(&mut self, mut script: Script) -> Flow {
         let reason = CloseReason::Drained;
-        let flow = self.work(64, usize::MAX, |connection, work| connection.finish(reason, work));
+        let flow = self.work(64, usize::MAX, |connection, io| connection.finish(reason, io));
         assert_eq!(flow, self.model.finish(64, &mut script));
         self.compare(&script, flow);
         flow

@@ -2,6 +2,7 @@
 #![expect(clippy::arithmetic_side_effects, reason = "a test stops at the first overflow")]
 
 mod connection;
+mod ending;
 mod model;
 mod scene;
 mod script;

@@ -1,0 +1,137 @@
+//! The engine itself: what it holds, and what may be asked of it at any time.
+
+use std::io;
+use std::time::Instant;
+
+use super::connection::{Connection, Proof};
+use super::deadline::{Clock, Tick};
+use super::echo::{IoContext, IoLimits};
+use super::observer::Observer;
+use super::phase::{Force, Phase, Stop, StopLimits};
+use super::quota::Quota;
+use super::report::{CloseReason, Report};
+use super::settings::Settings;
+use super::stream::Stream;
+use super::table::Table;
+use super::visit::Visits;
+use crate::config::Config;
+use crate::token::Readiness;
+
+/// The one read buffer.
+const BUFFER: usize = 64 << 10;
+/// Bytes that one connection may read in one turn.
+pub(super) const CONNECTION_BUDGET: usize = 256 << 10;
+/// Readiness of a drive without an event.
+pub(super) const NO_HINT: Readiness = Readiness::NONE;
+/// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
+pub(super) const SLICE: usize = 256;
+
+/// A server's decisions.
+pub(crate) struct Engine<S: Stream> {
+    pub(crate) table: Table<S>,
+    pub(super) stop: Stop,
+    pub(crate) settings: Settings,
+    pub(super) clock: Clock,
+    pub(super) buffer: Box<[u8]>,
+    /// The phase that was last announced to the log and the observer.
+    pub(super) announced: Phase,
+    /// When the stop was requested.
+    pub(super) requested: Tick,
+    /// What the stop knows of each connection.
+    pub(super) visits: Visits,
+    pub(super) force: Force,
+    /// A connection was closed whose bytes the kernel may still be sending.
+    pub(super) orphans: bool,
+    pub(super) turns: u64,
+}
+
+impl<S: Stream> Engine<S> {
+    pub(crate) fn new(config: &Config) -> Self {
+        let limits = StopLimits { budget: config.shutdown_timeout, lame_duck: config.lame_duck };
+        Self {
+            table: Table::new(Quota::new(config.max_per_ip)),
+            stop: Stop::new(limits),
+            settings: Settings::new(config),
+            clock: Clock::new(),
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            announced: Phase::Running,
+            requested: Tick::default(),
+            visits: Visits::default(),
+            force: Force::Serve,
+            orphans: false,
+            turns: 0,
+        }
+    }
+
+    /// Sets how many connections there may be.
+    pub(crate) fn reserve(&mut self, capacity: usize) {
+        self.table.reserve(capacity);
+    }
+
+    pub(crate) fn observe(&mut self, observer: Box<dyn Observer + Send>) {
+        self.table.observer = Some(observer);
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.stop.phase()
+    }
+
+    pub(crate) fn report(&self) -> &Report {
+        &self.table.report
+    }
+
+    pub(crate) fn report_mut(&mut self) -> &mut Report {
+        &mut self.table.report
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.table.len()
+    }
+
+    /// One more than the highest slot that is taken.
+    pub(crate) fn slots(&self) -> usize {
+        self.table.slots()
+    }
+
+    /// Calls `act` for each slot's stream until it fails.
+    pub(crate) fn for_each_stream(
+        &mut self,
+        act: impl FnMut(usize, &mut S) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.table.for_each_stream(act)
+    }
+
+    /// The latest instant that the engine was given.
+    pub(crate) fn now(&self) -> Option<Instant> {
+        self.clock.now()
+    }
+
+    /// What asks the kernel, for the whole of a stop.
+    pub(crate) fn kernel(&mut self) -> &mut S::Kernel {
+        &mut self.table.kernel
+    }
+
+    /// Whether the kernel may still be sending bytes of connections that are closed.
+    pub(crate) fn may_have_orphans(&self) -> bool {
+        self.orphans
+    }
+
+    /// The slot that the next [`insert`](Self::insert) fills, unless all are taken.
+    pub(crate) fn vacant(&self) -> Option<u32> {
+        self.table.vacant()
+    }
+
+    /// The connection in a slot, with what it needs to read and write within bounds.
+    pub(super) fn io(
+        &mut self,
+        at: u32,
+        limits: IoLimits,
+    ) -> Option<(&mut Connection<S>, IoContext<'_, S::Pipe>)> {
+        self.table.io(at, &mut self.buffer, limits, self.clock.mark())
+    }
+
+    /// Closes a connection; every close comes through here.
+    pub(super) fn close(&mut self, at: u32, reason: CloseReason, proof: Proof) {
+        self.table.close(at, reason, proof, self.stop.phase() > Phase::Running);
+    }
+}

@@ -1,0 +1,70 @@
+//! When a connection is done: quiet for long enough, or past the patience that a client has.
+
+use super::connection::Connection;
+use super::core::Engine;
+use super::deadline::Tick;
+use super::stream::Stream;
+use crate::config::Drain;
+
+/// The least patience with a client that goes on sending, in milliseconds.
+const PATIENCE: u32 = 1_000;
+const PATIENCE_GRACES: u32 = 5;
+const PATIENCE_ROUNDS: u32 = 10;
+/// Bytes beyond its receive buffer after which a client has sent more than it can have handed over
+/// before the request.
+const HANDED_OVER: u64 = 64 << 20;
+impl<S: Stream> Engine<S> {
+    /// The tick at which an open connection will have been quiet for long enough.
+    pub(super) fn quiet_at(&self, at: u32) -> Tick {
+        let Some(connection) = self.table.get(at) else { return self.requested };
+        let round = self.round(at, connection);
+        let silent = !connection.active().is_after(self.requested);
+        let quiet = match self.settings.drain {
+            Drain::Idle if !(silent && self.visits.get(at).was_silent()) => {
+                round.max(self.settings.idle_grace.millis())
+            }
+            Drain::Idle | Drain::Flush | Drain::Peer => round,
+        };
+        connection.active().later(self.requested).plus(quiet)
+    }
+
+    fn round(&self, at: u32, connection: &Connection<S>) -> u32 {
+        let silent = !connection.active().is_after(self.requested);
+        let recovering = connection.ended_full() || connection.was_held_back();
+        self.visits.get(at).round(silent, recovering)
+    }
+
+    /// Whether a connection that was just read dry is done.
+    pub(super) fn is_done(&self, at: u32) -> bool {
+        let Some(connection) = self.table.get(at) else { return false };
+        if !connection.is_flushed() || connection.is_paused() {
+            return false;
+        }
+        match self.settings.drain {
+            Drain::Peer => false,
+            Drain::Idle | Drain::Flush => {
+                let quiet = !self.quiet_at(at).is_after(self.clock.tick());
+                (quiet && connection.is_dry()) || self.is_past_patience(at, connection)
+            }
+        }
+    }
+
+    /// Whether a connection that never falls quiet has had its time, and what it sends now cannot
+    /// have been handed over before the request.
+    fn is_past_patience(&self, at: u32, connection: &Connection<S>) -> bool {
+        let (now, visit) = (self.clock.tick(), self.visits.get(at));
+        let graces = self.settings.idle_grace.millis().saturating_mul(PATIENCE_GRACES);
+        let rounds = visit.plain_round().saturating_mul(PATIENCE_ROUNDS);
+        if self.requested.age(now) < graces.max(PATIENCE).max(rounds) {
+            return false;
+        }
+        let read_freely =
+            !connection.was_held_back() || visit.since_held_back(now) >= self.round(at, connection);
+        let emptied = visit.is_near() || !connection.ended_full();
+        if connection.is_dry() && read_freely && emptied {
+            return true;
+        }
+        let sent = visit.read_since(connection.read());
+        sent > HANDED_OVER && sent > HANDED_OVER.saturating_add(connection.receive_buffer() as u64)
+    }
+}

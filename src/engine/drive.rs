@@ -1,0 +1,89 @@
+//! How a connection is driven: by an event, or without one when a bound cut the work short.
+
+use super::connection::Connection;
+use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
+use super::echo::{Flow, IoLimits, LEAST_ROOM};
+use super::phase::Phase;
+use super::stream::Stream;
+use crate::config::Drain;
+use crate::token::Readiness;
+
+/// Connections pumped without an event in one turn.
+const READY_SLICE: u32 = 1024;
+
+impl<S: Stream> Engine<S> {
+    /// Bytes that may be held in addition.
+    pub(super) fn room(&self) -> usize {
+        let held = usize::try_from(self.table.report.bytes.held()).unwrap_or(usize::MAX);
+        self.settings.max_held.saturating_sub(held)
+    }
+
+    /// Runs one connection and does what comes of it.
+    pub(super) fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
+        let phase = self.stop.phase();
+        if phase == Phase::Draining && self.is_unvisited(at) {
+            self.visit(at);
+        }
+        let room = self.room();
+        let mark = self.clock.mark();
+        let segment = self.visits.get(at).segment();
+        let limits = IoLimits { budget: CONNECTION_BUDGET, room, segment };
+        let Some((connection, mut io)) = self.io(at, limits) else { return };
+        let before = connection.active();
+        let was_held_back = phase > Phase::Running && connection.is_held_back();
+        let flow = connection.pump(ready, probe, &mut io);
+        let released = was_held_back && !connection.is_held_back();
+        if released {
+            connection.touch(mark);
+        }
+        let active = connection.active();
+        if (was_held_back || connection.is_held_back())
+            && let Some(visit) = self.visits.get_mut(at)
+        {
+            visit.hold_back(self.clock.tick());
+        }
+        match flow {
+            Flow::Wait => {}
+            Flow::Again => self.table.make_ready(at),
+            Flow::Pause => self.table.pause(at),
+            Flow::Ended => return self.conclude(at),
+            Flow::Close(reason) => return self.break_off(at, reason),
+        }
+        // After our FIN nothing counts as a sign of life.
+        let is_ordered = phase < Phase::Draining
+            || (phase == Phase::Draining && self.settings.drain == Drain::Peer);
+        if is_ordered && !before.same_span(active, self.settings.span_bits) {
+            self.table.put(at, self.table.lists().aging());
+        }
+        if phase == Phase::Draining {
+            self.settle(at);
+            if released {
+                self.reschedule(at);
+            }
+        }
+    }
+
+    fn is_unvisited(&self, at: u32) -> bool {
+        let place = self.table.get(at).map(Connection::place);
+        place == Some(self.table.lists().unvisited())
+    }
+
+    /// Ends pauses as far as there is room, the longest first.
+    pub(super) fn resume(&mut self) {
+        for _ in 0..SLICE {
+            if self.room() < LEAST_ROOM || !self.table.resume(self.clock.mark()) {
+                return;
+            }
+        }
+    }
+
+    /// Drives those whose work a bound cut short.
+    pub(super) fn pump_ready(&mut self) {
+        for _ in 0..self.table.ready_len().min(READY_SLICE) {
+            let Some(at) = self.table.pop_ready() else {
+                return;
+            };
+            self.drive(at, NO_HINT, true);
+        }
+    }
+}

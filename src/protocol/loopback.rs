@@ -13,7 +13,7 @@ use crate::engine::report::CloseReason;
 /// Bytes of one read, as the engine has them.
 const READ: usize = 64 << 10;
 /// Rounds without rest after which something goes in circles.
-const ROUNDS: usize = 1 << 20;
+const ROUNDS: usize = 1 << 16;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,7 @@ pub(crate) struct Loopback<P: Protocol> {
     /// Sent by the peer and not read.
     queue: VecDeque<u8>,
     peer_end: bool,
+    told_end: bool,
     /// Bytes that the kernel will take.
     window: usize,
     pub(crate) received: Vec<u8>,
@@ -74,6 +75,7 @@ impl<P: Protocol> Loopback<P> {
             pending: None,
             queue: VecDeque::new(),
             peer_end: false,
+            told_end: false,
             window: usize::MAX,
             received: Vec::new(),
             account: Account::default(),
@@ -224,7 +226,7 @@ impl<P: Protocol> Loopback<P> {
             true
         } else if self.peer_end && self.queue.is_empty() {
             session.on_peer_end();
-            session.status(0) != Status::Busy
+            !std::mem::replace(&mut self.told_end, true)
         } else {
             false
         }

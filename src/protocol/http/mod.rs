@@ -86,7 +86,9 @@ impl Http {
         if input.bytes().starts_with(b"\r\n") {
             // An empty line too many after the body of the last request.
             input.consume(2);
-            state.stage = Stage::Head { scanned: 0, ends: None };
+            if let Stage::Head { scanned, .. } = &mut state.stage {
+                *scanned = 0;
+            }
             return Step::Done;
         }
         let end = match head::find_end(input.bytes(), scanned) {

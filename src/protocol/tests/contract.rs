@@ -58,6 +58,7 @@ impl Protocol for Script {
 
     fn resume(&mut self, (): &mut (), output: &mut Output<'_>, _: Context) -> Next {
         self.calls.push("resume");
+        assert!(output.room() >= Output::MIN_ROOM);
         if self.resumes.is_empty() {
             return Next::Idle;
         }
@@ -155,6 +156,16 @@ fn an_answer_comes_in_pieces() {
         vec![(b"1", Next::Continue), (b"2", Next::Continue), (b"3", Next::Receive)];
     line.send(b"cx");
     assert_eq!((line.received.as_slice(), line.account.writes), (&b"C123X"[..], 1));
+}
+
+#[test]
+fn every_call_finds_room() {
+    const PIECE: &[u8] = &[b'x'; 10_000];
+    let mut line = start();
+    line.protocol.resumes = vec![(PIECE, Next::Continue); 20];
+    line.protocol.resumes.push((b"", Next::Idle));
+    line.send(b"c");
+    assert_eq!((line.received.len(), line.account.writes), (200_001, 4));
 }
 
 #[test]

@@ -170,12 +170,15 @@ fn the_end_is_announced_from_the_lame_duck_on() {
     let closing = HELLO.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     assert_eq!(text(&line), format!("{HELLO}{closing}{closing}"), "the second is served too");
     assert_eq!((line.end, line.status()), (None, Some(Status::Idle)));
+    line.send(b"\r\n");
     line.pass(Duration::from_millis(999));
+    assert!(line.deadline().is_some(), "an empty line is no request");
     line.send(GET);
     line.pass(Duration::from_millis(999));
     assert_eq!((line.end, line.account.answered), (None, 4));
     line.send(&GET[..5]);
     line.pass(Duration::from_secs(5));
+    line.wake();
     assert_eq!(line.end, None, "a request is coming");
     line.send(&GET[5..]);
     line.pass(Duration::from_secs(1));

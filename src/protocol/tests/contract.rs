@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use crate::engine::phase::Phase;
 use crate::protocol::loopback::{End, Loopback};
-use crate::protocol::session::{Fault, Status};
-use crate::protocol::{ConnectionId, Context, Input, Next, Output, Protocol};
+use crate::protocol::session::{Fault, Session, Status, Want};
+use crate::protocol::{ConnectionId, Context, Input, Next, Output, OutputBuffer, Protocol};
 
 /// Does as the first byte of its input says, a byte at a time.
 #[derive(Debug, Default)]
@@ -259,4 +259,21 @@ fn half_a_request_is_told_from_none() {
     assert_eq!(line.status(), Some(Status::Receiving));
     line.send(b"x");
     assert_eq!(line.status(), Some(Status::Idle));
+}
+
+#[test]
+fn the_last_words_are_said_once_and_are_the_last() {
+    let mut protocol = Script::default();
+    let mut output = OutputBuffer::new(0);
+    let context = Context::new(ConnectionId::new(0, 1), Phase::Running, Instant::now());
+    let mut session = Session::new(&mut protocol, None, context);
+    for _ in 0..2 {
+        session.farewell(&mut protocol, &mut output, Output::MIN_ROOM, context);
+    }
+    session.on_input();
+    session.wake();
+    let room = Output::MIN_ROOM;
+    let advance = session.advance(&mut protocol, b"x", &mut output, room, context);
+    assert_eq!((output.bytes(), advance.consumed), (&b"<bye>"[..], 0));
+    assert_eq!((advance.want, session.status(1)), (Want::Finish, Status::Idle));
 }

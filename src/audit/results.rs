@@ -93,7 +93,7 @@ pub struct Audit {
     pub kinds: Vec<KindCounts>,
     /// What failed before the stop.
     pub before: Counts,
-    /// Answers that said `Connection: close` to a client that wanted to stay, since the stop.
+    /// Returns that said `Connection: close` to a client that wanted to stay, since the stop.
     pub announced: u64,
     /// Connections without a request that ended by FIN since the stop.
     pub closed_idle: u64,

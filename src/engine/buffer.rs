@@ -29,7 +29,7 @@ impl<P> Held<P> {
         }
     }
 
-    /// Gives the peer what it takes of what is owed. Answers how much.
+    /// Gives the peer what it takes of what is owed. Returns how much.
     pub(crate) fn write_to<S: Stream<Pipe = P>>(&mut self, stream: &mut S) -> Result<usize, Fault> {
         match self {
             Self::Bytes { bytes, taken } => {

@@ -11,7 +11,7 @@ const INTERRUPTS: usize = 8;
 /// Why a call moved nothing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Fault {
-    /// An event will tell when to try again.
+    /// Try again after the next event.
     WouldBlock,
     /// Nothing is wrong with the connection: try again without an event.
     Later,
@@ -38,7 +38,8 @@ pub(crate) fn drain<S: Stream>(
     not_zero(retry(|| stream.drain(pipe, most)))
 }
 
-/// Moves bytes into an empty pipe once. Zero: a read must tell what there is.
+/// Moves bytes into an empty pipe once. `Ok(0)` carries no information: a read shows whether the
+/// stream ended, is empty, or broke.
 pub(crate) fn fill<S: Stream>(
     stream: &mut S,
     pipe: &mut S::Pipe,

@@ -26,7 +26,7 @@ pub(super) const NO_HINT: Readiness = Readiness::NONE;
 /// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
 pub(super) const SLICE: usize = 256;
 
-/// A server's decisions.
+/// The state of a server, apart from its sockets' registration and its listeners.
 pub(crate) struct Engine<S: Stream> {
     pub(crate) table: Table<S>,
     pub(super) stop: Stop,

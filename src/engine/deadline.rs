@@ -35,7 +35,7 @@ impl Tick {
         u32::try_from(age).unwrap_or(0)
     }
 
-    /// The tick before which no rounding can have moved a byte's instant.
+    /// The tick rounded up, so that no age is overstated.
     fn rounded_up(self) -> Self {
         Self(self.0.wrapping_add(1))
     }
@@ -94,7 +94,7 @@ impl Clock {
         Self { origin: None, now: None, tick: Tick(0) }
     }
 
-    /// Moves to `now`; the same or an earlier instant changes nothing. Answers the latest.
+    /// Moves to `now`; the same or an earlier instant changes nothing. Returns the latest.
     pub(crate) fn set(&mut self, now: Instant) -> Instant {
         if let Some(current) = self.now.filter(|current| now <= *current) {
             return current;

@@ -11,19 +11,19 @@ use crate::token::Readiness;
 
 /// Reads that fill the buffer after which a connection counts as streaming.
 const STREAMING: u8 = 2;
-/// How many of them are remembered, and so how many small calls it takes to count no more.
+/// Upper bound of the score; that many small calls bring it to zero.
 const STREAMING_SCORE_MAX: u8 = 8;
 /// A call that moves less than this is a small one.
 const STREAMING_BYTES: u64 = 16 << 10;
 /// Bytes that are moved into a pipe at a time.
 pub(crate) const PIPE_BYTES: usize = 1024 << 10;
-/// Calls that move bytes through a pipe may move more than those that copy: it costs less.
+/// Spliced bytes are charged a quarter of the budget.
 const PIPE_BUDGET: usize = 4;
 
 /// No segment that is full has fewer bytes (RFC 9293, 3.7.1).
 const LEAST_SEGMENT: usize = 536;
 
-/// With less room than this nothing is read, lest a full server reads in crumbs.
+/// With less room than this nothing is read, to avoid many tiny reads near the limit.
 pub(crate) const LEAST_ROOM: usize = 16 << 10;
 
 /// What the owner of a connection is to do next.
@@ -264,7 +264,7 @@ impl<P> Open<P> {
         self.traits.set(Traits::FULL_SEGMENT, full);
     }
 
-    /// Answers the first `count` bytes of the buffer; an error where the peer does not take them
+    /// Returns the first `count` bytes of the buffer; an error where the peer does not take them
     /// all.
     fn reply<S: Stream<Pipe = P>>(
         &mut self,

@@ -60,7 +60,7 @@ impl<K> List<K> {
         (self.head != NONE).then_some(self.head)
     }
 
-    /// Appends a slot that is on no list of this kind. Answers whether it was.
+    /// Appends a slot that is on no list of this kind. Returns whether it was.
     pub(crate) fn push_back(&mut self, nodes: &mut impl Nodes<K>, at: u32) -> bool {
         let tail = self.tail;
         match nodes.link(at) {
@@ -76,7 +76,7 @@ impl<K> List<K> {
         true
     }
 
-    /// Takes a slot of this list out of it. Answers whether it was on one.
+    /// Takes a slot of this list out of it. Returns whether it was on one.
     pub(crate) fn remove(&mut self, nodes: &mut impl Nodes<K>, at: u32) -> bool {
         let Some(link) = nodes.link(at).filter(|link| link.is_linked()) else {
             return false;

@@ -1,4 +1,4 @@
-//! Everything that decides: connections, their table, the stop and the account of it.
+//! All decisions of a server: connections, their table, the stop and its account.
 //!
 //! The engine knows no socket, no clock and no registry. Streams are a parameter and the time is
 //! an argument, so that a whole life can be replayed in memory.
@@ -43,7 +43,7 @@ use self::stream::Stream;
 use crate::token::Readiness;
 
 impl<S: Stream> Engine<S> {
-    /// Tells the time. Answers it, or the latest instant announced before.
+    /// Moves the clock to `now`. Returns that instant, or the latest one given before.
     pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
         self.clock.set(now)
     }
@@ -63,7 +63,7 @@ impl<S: Stream> Engine<S> {
         self.table.quota.release(owner);
     }
 
-    /// Takes a new connection into the vacant slot. Answers its number.
+    /// Takes a new connection into the vacant slot. Returns its number.
     pub(crate) fn insert(
         &mut self,
         stream: S,
@@ -78,7 +78,7 @@ impl<S: Stream> Engine<S> {
         self.table.insert(stream, peer, owner, self.clock.mark(), place)
     }
 
-    /// An event of the connection in a slot. Answers whether there is one.
+    /// An event of the connection in a slot. Returns whether there is one.
     pub(crate) fn handle_ready(&mut self, at: u32, ready: Readiness, now: Instant) -> bool {
         self.clock.set(now);
         match self.table.get(at) {
@@ -126,7 +126,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Everything that is due without an event, each in slices. Answers how many slots it freed.
+    /// Everything that is due without an event, each in slices. Returns how many slots it freed.
     pub(crate) fn end_turn(&mut self, now: Instant) -> usize {
         self.clock.set(now);
         self.turns = self.turns.saturating_add(1);
@@ -144,7 +144,7 @@ impl<S: Stream> Engine<S> {
         self.reap()
     }
 
-    /// Frees the slots that were closed in this turn. Answers how many.
+    /// Frees the slots that were closed in this turn. Returns how many.
     pub(crate) fn reap(&mut self) -> usize {
         self.table.reap()
     }
@@ -183,7 +183,7 @@ impl<S: Stream> Engine<S> {
         }
     }
 
-    /// Tells the log and the observer of a phase that was entered, and begins the drain.
+    /// Reports a phase that was entered to the log and the observer, and begins the drain.
     fn announce_phase(&mut self, now: Instant) {
         let phase = self.stop.phase();
         if phase == self.announced {

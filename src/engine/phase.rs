@@ -169,7 +169,7 @@ impl Stop {
         }
     }
 
-    /// Moves on by time: at most one phase a call. Answers whether it did.
+    /// Moves on by time: at most one phase a call. Returns whether it did.
     pub(crate) fn advance(&mut self, now: Instant) -> bool {
         let next = match self.phase {
             Phase::LameDuck if is_due(self.lame_duck_deadline, now) => Phase::Draining,

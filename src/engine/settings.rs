@@ -10,7 +10,7 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Limit,
     pub(crate) idle_grace: Limit,
     pub(crate) linger: Limit,
-    /// Connections whose last bytes lie within one span of 2^n ms need no order among them.
+    /// Age order is kept at a resolution of 2^n ms.
     pub(crate) span_bits: u32,
     pub(crate) max_held: usize,
     /// The kernel gives peers up by a time limit of ours.

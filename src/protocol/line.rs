@@ -75,7 +75,7 @@ impl Line {
     }
 }
 
-/// Answers with the next bytes of a line. Returns how many are left.
+/// Returns with the next bytes of a line. Returns how many are left.
 fn copy(left: u32, input: &mut Input<'_>, output: &mut Output<'_>) -> u32 {
     let line = input.bytes().get(..left as usize).unwrap_or_default();
     let count = output.put_some(line);

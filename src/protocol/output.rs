@@ -8,7 +8,7 @@ use std::io;
 pub(crate) struct Mark {
     /// Bytes before the end.
     pub(crate) end: u32,
-    /// Answers that end there.
+    /// Returns that end there.
     pub(crate) count: u32,
 }
 

@@ -1,4 +1,4 @@
-//! A server without its sockets: the engine, the way in and the requests, on any poll.
+//! A server on any poll, real or simulated: the engine, the acceptor and the stop requests.
 
 use mio::Token;
 use std::io;
@@ -104,7 +104,7 @@ impl<Q: Listen> ServerCore<Q> {
         self.engine.for_each_stream(|_, stream| judge(Q::deregister_stream(stream, poll)))
     }
 
-    /// An event. Answers whether its token is one of the server's.
+    /// An event. Returns whether its token is one of the server's.
     pub(crate) fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
         let Some(index) = self.tokens.and_then(|tokens| tokens.index(token)) else {
             return false;
@@ -138,7 +138,7 @@ impl<Q: Listen> ServerCore<Q> {
         }
     }
 
-    /// New clients, and everything that is due. Answers how many slots came free.
+    /// New clients, and everything that is due. Returns how many slots came free.
     fn serve(&mut self, poll: &Q::Poll, now: Instant) -> usize {
         if self.engine.phase() < Phase::Draining && self.tokens.is_some() {
             let turn = Turn { poll, tokens: self.tokens, now };

@@ -132,7 +132,7 @@ impl Host {
         Some(u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX >> 1))
     }
 
-    /// Sleeps until there is something to do. Answers whether a deadline, not an event, ended it.
+    /// Sleeps until there is something to do. Returns whether a deadline, not an event, ended it.
     fn sleep(&mut self) -> Result<bool, String> {
         let deadline = self.deadline();
         let network = self.network.lock();

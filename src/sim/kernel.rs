@@ -81,7 +81,7 @@ impl Network {
         io::Error::from_raw_os_error(error)
     }
 
-    /// Takes up to `most` bytes from the receive queue. Answers how many and where they stand.
+    /// Takes up to `most` bytes from the receive queue. Returns how many and where they stand.
     fn take(&mut self, at: usize, most: u64, what: &str) -> io::Result<(u64, u64)> {
         if let Some(error) = self.enter(at, what) {
             return Err(error);

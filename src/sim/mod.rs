@@ -63,7 +63,7 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-/// Lives once. Answers what was in it.
+/// Lives once. Returns what was in it.
 fn live(seed: u64, trace: bool) -> Result<BTreeSet<&'static str>, String> {
     let life = AssertUnwindSafe(|| {
         let mut host = Host::new(seed, trace);

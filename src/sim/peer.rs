@@ -78,7 +78,7 @@ impl Peer {
         script.gulp > 0 && script.reset_at.is_none() && script.vanish_at.is_none()
     }
 
-    /// Does what is to be done now. Answers when to be asked again, if not by a packet.
+    /// Does what is to be done now. Returns when to be asked again, if not by a packet.
     pub(super) fn act(&mut self, line: &mut Duplex, now: u64) -> Option<u64> {
         line.deliver();
         if self.gone || self.break_off(line, now) {

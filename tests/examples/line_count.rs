@@ -40,7 +40,7 @@ pub(crate) enum Command {
 struct Connection {
     stream: TcpStream,
     lines: usize,
-    /// Answers that the peer has not taken yet.
+    /// Returns that the peer has not taken yet.
     output: Vec<u8>,
 }
 

@@ -72,7 +72,7 @@ impl Case {
     }
 }
 
-/// Runs one case. Answers whether the fault fired, or what went wrong.
+/// Runs one case. Returns whether the fault fired, or what went wrong.
 fn run(case: Case, bytes: &[u8]) -> Result<bool, String> {
     let Case { call, error, turn } = case;
     let start = Instant::now();

@@ -94,7 +94,7 @@ pub fn receive_all(stream: &mut TcpStream) -> (Vec<u8>, io::Result<()>) {
     }
 }
 
-/// Sends beside the test, and half-closes at the end. Answers how much was taken.
+/// Sends beside the test, and half-closes at the end. Returns how much was taken.
 pub fn send_beside(client: &Client, bytes: Vec<u8>) -> JoinHandle<usize> {
     let mut stream = client.0.try_clone().expect("a descriptor");
     thread::spawn(move || {
@@ -110,7 +110,7 @@ pub fn send_beside(client: &Client, bytes: Vec<u8>) -> JoinHandle<usize> {
     })
 }
 
-/// Writes until the server takes no more for `pause`. Answers how much it took.
+/// Writes until the server takes no more for `pause`. Returns how much it took.
 pub fn fill(client: &mut Client, pause: Duration) -> usize {
     client.0.set_write_timeout(Some(pause)).expect("an option");
     let bytes = vec![7; 65_536];

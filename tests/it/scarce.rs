@@ -9,7 +9,7 @@ use socket2::{SockFilter, SockRef};
 use crate::host::{connect_with_receive_buffer, descriptors, fill, has, receive_all};
 use crate::support::{Client, Process, Server, netgrace_in_shell, wait_for, wrapped};
 
-/// Sends as much as fits, and reads nothing. Answers whether the server still has it.
+/// Sends as much as fits, and reads nothing. Returns whether the server still has it.
 fn stuff(client: &mut Client) -> bool {
     client.0.set_nonblocking(true).expect("an option");
     let stuffed = (0..1000).try_for_each(|_| client.0.write_all(&[7; 65_536]));

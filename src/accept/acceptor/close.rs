@@ -245,7 +245,7 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    /// Lets go of who is still waiting, and counts them. Returns whether that is all that can be
+    /// Closes the connections that still wait, and counts them. Returns whether that is all that can be
     /// done: for want of a descriptor it is tried again as long as connections are being closed.
     fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
         let open = engine.open();

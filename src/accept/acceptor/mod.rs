@@ -1,4 +1,4 @@
-//! The way in: clients from the listeners' queues into the engine, and the end of the listeners.
+//! Accepting clients from the listeners' queues into the engine.
 
 mod close;
 
@@ -159,7 +159,7 @@ impl<Q: Listen> Acceptor<Q> {
         })
     }
 
-    /// An event of the listener at `index`. Answers whether there is such a token.
+    /// An event of the listener at `index`. Returns whether there is such a token.
     pub(crate) fn on_event(&mut self, index: usize) -> bool {
         match self.listeners.get_mut(index) {
             None => false,
@@ -193,7 +193,7 @@ impl<Q: Listen> Acceptor<Q> {
         self.iter().fold(first, |next, listener| earlier(next, listener.next_deadline(now)))
     }
 
-    /// Takes clients in while the server runs. Answers how a listener died, if one did.
+    /// Takes clients in while the server runs. Returns how a listener died, if one did.
     pub(crate) fn accept(
         &mut self,
         engine: &mut Engine<Q::Stream>,
@@ -243,7 +243,7 @@ impl<Q: Listen> Acceptor<Q> {
                     let open = engine.open();
                     warn!(
                         "{open} connections open, as many as there may be: clients wait in the \
-                         queue of {} (said {suppressed} times less)",
+                         queue of {} ({suppressed} similar messages suppressed)",
                         listener.name()
                     );
                 }

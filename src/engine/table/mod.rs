@@ -1,4 +1,4 @@
-//! The connections: a slab, the lists through it, and the one door out.
+//! The connections: a slab, the lists through it, and the one function that closes.
 
 #[cfg(test)]
 mod audit;
@@ -164,7 +164,7 @@ impl<S: Stream> Table<S> {
         Some((connection, IoContext { buffer, pipes, budget, room, segment, mark, bytes }))
     }
 
-    /// Takes a new connection in. Answers its number, from 1 upward.
+    /// Takes a new connection in. Returns its number, from 1 upward.
     pub(crate) fn insert(
         &mut self,
         stream: S,
@@ -299,7 +299,7 @@ impl<S: Stream> Table<S> {
         self.ready.pop_front(&mut self.slots)
     }
 
-    /// Frees the slots that were closed in this turn, and with them the streams. Answers how
+    /// Frees the slots that were closed in this turn, and with them the streams. Returns how
     /// many.
     pub(crate) fn reap(&mut self) -> usize {
         let mut freed: usize = 0;

@@ -85,7 +85,7 @@ impl HttpState {
         }
     }
 
-    /// Answers with a refusal, which ends the connection.
+    /// Returns with a refusal, which ends the connection.
     pub(super) fn refuse(&mut self, refusal: Refusal, output: &mut Output<'_>) {
         let Refusal { status, with_body } = refusal;
         reply::put_status(output, status, Persistence::Close, with_body);

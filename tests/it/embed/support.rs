@@ -203,7 +203,7 @@ impl Client {
         self.sent += bytes.len() as u64;
     }
 
-    /// Sends until the buffers of the kernel are full. Answers whether they were not.
+    /// Sends until the buffers of the kernel are full. Returns whether they were not.
     pub fn send_what_fits(&mut self) -> bool {
         let mut any = false;
         while self.send_some(&[b'z'; 4096]) > 0 {
@@ -212,7 +212,7 @@ impl Client {
         any
     }
 
-    /// Sends as much of it as fits. Answers how much.
+    /// Sends as much of it as fits. Returns how much.
     pub fn send_some(&mut self, bytes: &[u8]) -> usize {
         let count = self.stream.write(bytes).unwrap_or(0);
         self.sent += count as u64;

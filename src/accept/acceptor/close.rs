@@ -74,7 +74,9 @@ impl<Q: Listen> Acceptor<Q> {
             };
             if may_close {
                 self.account(index, &mut listener, turn.now);
-                debug!("closed the listener on {}", listener.name());
+                let name = listener.name().to_owned();
+                drop(listener);
+                debug!("closed the listener on {name}");
             } else if let Some(slot) = self.listeners.get_mut(index) {
                 *slot = Some(listener);
             }

@@ -83,10 +83,11 @@ impl Connection {
         match (self.stream.peer_addr(), self.stream.local_addr()) {
             // On loopback a connect to a free port of the ephemeral range can meet itself.
             (Ok(peer), Ok(local)) if peer == local => Dial::Failed(Obstacle::Refused),
-            (Ok(_), local) => {
-                self.local = local.ok();
+            (Ok(_), Ok(local)) => {
+                self.local = Some(local);
                 Dial::Connected
             }
+            (Ok(_), Err(_)) => Dial::Connected,
             (Err(error), _) if error.kind() == io::ErrorKind::NotConnected => Dial::Pending,
             (Err(error), _) => Dial::Failed(obstacle(&error)),
         }

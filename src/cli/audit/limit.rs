@@ -27,7 +27,7 @@ pub(crate) fn allow(clients: usize) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::unable(format!(
-        "{clients} clients need {needed} open files; the hard limit of this process is lower; raise \
-         it (ulimit -Hn) or ask for fewer --clients"
+        "{clients} clients need {needed} open files; the hard limit of this process is lower; \
+         raise it (ulimit -Hn) or ask for fewer --clients"
     )))
 }

@@ -4,11 +4,13 @@ mod advice;
 mod args;
 mod condition;
 mod document;
+mod family;
 mod limit;
 mod outcome;
 mod picture;
 mod process;
 mod progress;
+mod reach;
 mod report;
 mod server;
 mod value;
@@ -195,7 +197,7 @@ fn stop_once(
 
 /// Returns the address at which a server that runs already accepts connections.
 fn running(target: &Target) -> Result<SocketAddr, Failure> {
-    server::accepting(&server::resolve(target)?).ok_or_else(|| {
+    reach::accepting(&reach::resolve(target)?).ok_or_else(|| {
         let place = target.authority();
         Failure::unable(format!("nobody accepts connections on {place}; is the server running?"))
     })

@@ -3,8 +3,6 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
-use std::net::TcpStream;
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Child;
@@ -25,17 +23,19 @@ use rustix::event::Timespec;
 use rustix::event::poll;
 use rustix::process::Pid;
 use rustix::process::Signal;
-use rustix::process::WaitOptions;
-use rustix::process::getpid;
 use rustix::process::kill_process;
-use rustix::process::kill_process_group;
 use rustix::process::test_kill_process;
-use rustix::process::wait;
 
+use super::family::adopt_orphans;
+use super::family::end_orphans;
+use super::family::kill_group;
+use super::family::to_stderr;
 use super::process::descendants;
 use super::process::is_over;
 use super::process::is_still;
 use super::progress::Display;
+use super::reach::accepting;
+use super::reach::resolve;
 use super::value::StopSignal;
 use crate::cli::failure::Failure;
 use netgrace::audit::Flow;
@@ -268,7 +268,7 @@ impl Server {
             self.status = Some(status);
         }
         self.child = None;
-        end_orphans();
+        end_orphans(END_WITHIN);
     }
 }
 
@@ -357,66 +357,5 @@ impl Subject for Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// Returns all addresses of a target.
-pub(crate) fn resolve(target: &Target) -> Result<Vec<SocketAddr>, Failure> {
-    let place = target.authority();
-    let addresses = target.addresses().map_err(|error| {
-        Failure::unable(format!("cannot resolve {place}: {error}; is the name right?"))
-    })?;
-    if addresses.is_empty() {
-        return Err(Failure::unable(format!("{place} has no address")));
-    }
-    Ok(addresses)
-}
-
-/// Returns the first address at which somebody accepts connections.
-pub(crate) fn accepting(addresses: &[SocketAddr]) -> Option<SocketAddr> {
-    let accepts = |address: &&SocketAddr| {
-        TcpStream::connect_timeout(address, Duration::from_secs(1))
-            .is_ok_and(|stream| stream.local_addr().ok() != stream.peer_addr().ok())
-    };
-    addresses.iter().find(accepts).copied()
-}
-
-fn to_stderr() -> Stdio {
-    io::stderr().as_fd().try_clone_to_owned().map_or_else(|_| Stdio::null(), Stdio::from)
-}
-
-/// Signals the process group that a child leads.
-fn kill_group(child: &Child, signal: Signal) {
-    let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    if let Some(group) = group
-        && let Err(error) = kill_process_group(group, signal)
-    {
-        log::debug!("signal the process group of the server: {error}");
-    }
-}
-
-/// Has processes whose parent ends become children of this one, not of the system's first.
-fn adopt_orphans() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::set_child_subreaper(Some(getpid())) {
-        log::debug!("adopt orphans: {error}");
-    }
-}
-
-/// Kills what descends from this process, such as daemons that left their process group.
-fn end_orphans() {
-    let began = Instant::now();
-    while began.elapsed() < END_WITHIN {
-        let left = descendants(getpid());
-        for pid in &left {
-            if let Err(error) = kill_process(*pid, Signal::KILL) {
-                log::debug!("kill process {}: {error}", pid.as_raw_nonzero());
-            }
-        }
-        while matches!(wait(WaitOptions::NOHANG), Ok(Some(_))) {}
-        if left.is_empty() {
-            return;
-        }
-        thread::sleep(LOOK_EVERY);
     }
 }

@@ -113,7 +113,7 @@ impl Place {
         let text = String::from_utf8_lossy(&text).into_owned();
         let is_version =
             |word: &&str| word.contains('.') && word.contains(|c: char| c.is_ascii_digit());
-        let word = text.split([' ', '\n', '/', ',', '(', ')']).find(is_version);
+        let word = text.split([' ', '\n', '/', ',', '(', ')', '@']).find(is_version);
         word.unwrap_or_default().trim_start_matches(['v', 'g', 'o']).to_owned()
     }
 }

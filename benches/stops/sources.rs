@@ -202,7 +202,7 @@ async fn main() {
     let app = axum::Router::new()
         .route(\"/\", axum::routing::get(|| async { \"{body}\\n\" }))
         .route(\"/slow\", axum::routing::get(move || async move { slow }));
-    let listener = tokio::net::TcpListener::bind(format!(\"127.0.0.1:{port}\")).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(format!(\"127.0.0.1:{}\", port)).await.unwrap();
     let stop = async {
         signal(SignalKind::terminate()).unwrap().recv().await;
     };
@@ -231,7 +231,7 @@ async fn main() -> std::io::Result<()> {
             .route(\"/\", web::get().to(|| async { \"{body}\\n\" }))
             .route(\"/slow\", web::get().to(|| async { \"x\".repeat({slow_bytes}) }))
     };
-    HttpServer::new(app).bind(format!(\"127.0.0.1:{port}\"))?.run().await
+    HttpServer::new(app).bind(format!(\"127.0.0.1:{}\", port))?.run().await
 }
 ";
 
@@ -243,8 +243,10 @@ edition = \"2021\"
 [dependencies]
 http-body-util = \"0.1\"
 hyper = { version = \"1\", features = [\"http1\", \"server\"] }
-hyper-util = { version = \"0.1\", features = [\"http1\", \"server\", \"server-graceful\", \"tokio\"] }
 tokio = { version = \"1\", features = [\"macros\", \"net\", \"rt-multi-thread\", \"signal\"] }
+[dependencies.hyper-util]
+version = \"0.1\"
+features = [\"http1\", \"server\", \"server-graceful\", \"tokio\"]
 [workspace]
 ";
 
@@ -264,7 +266,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, std
 #[tokio::main]
 async fn main() {
     let port = std::env::args().nth(1).unwrap();
-    let listener = tokio::net::TcpListener::bind(format!(\"127.0.0.1:{port}\")).await.unwrap();
+    let listener = tokio::net::TcpListener::bind(format!(\"127.0.0.1:{}\", port)).await.unwrap();
     let mut stop = signal(SignalKind::terminate()).unwrap();
     let graceful = hyper_util::server::graceful::GracefulShutdown::new();
     let http = hyper::server::conn::http1::Builder::new();

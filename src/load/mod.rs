@@ -20,6 +20,9 @@
 //! what is in flight: nothing sent is kept, since every stream is a known part of one shared
 //! random block.
 //!
+//! A run on many machines is a [`Plan`] that each of them [splits](Plan::split): connections,
+//! rates, messages and source addresses add up, and times of day take the place of a coordinator.
+//!
 //! Invariants: this module knows nothing of the server or its engine; a message costs one write,
 //! one read and one clock call; the failure of a connection is data, never an error;
 //! `sent = verified + missing` holds for every run.

@@ -234,6 +234,10 @@ impl Probe {
                 return Outcome::Reset;
             }
         }
+        if self.state == State::Held {
+            // A read would let the last ACK go.
+            return Outcome::Pending;
+        }
         let mut buffer = [0_u8; MESSAGE];
         loop {
             let len = match self.stream.read(&mut buffer) {

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::bench_kinds::seconds_from_now;
 use super::bench_truth::number;
-use super::support::{Directory, Process, Server, netgrace, run};
+use super::liar;
+use super::support::{Directory, Process, Server, netgrace, run, wait_for};
 
 const WORKERS: usize = 3;
 
@@ -246,18 +247,16 @@ fn the_engine_says_which_worker_this_is() {
 }
 
 #[test]
-fn an_interrupted_worker_makes_the_run_fail() {
-    let server = Server::start(&[]);
-    let target = server.address().to_string();
-    let start = seconds_from_now(60.0);
+fn a_run_that_waits_for_its_start_can_be_interrupted() {
+    static OPEN: AtomicU32 = AtomicU32::new(0);
+    let liar = liar::Liar::start(|_, stream| {
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        liar::relay(&stream, &stream, |_| {});
+    });
+    let (target, start) = (liar.target(), seconds_from_now(60.0));
     let args = ["bench", "-c", "4", "--start-at", &start, &target];
     let mut process = Process::spawn(&mut netgrace(&args));
-    super::support::wait_for("connections", || {
-        process.has_ended().then(|| panic!("{}", process.stderr()));
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        Some(())
-    });
+    wait_for("connections before the start", || (OPEN.load(Ordering::Relaxed) == 4).then_some(()));
     process.signal(Signal::INT);
     process.finish().exits(130);
-    server.stop().exits(0);
 }

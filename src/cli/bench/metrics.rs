@@ -57,7 +57,7 @@ fn get(url: &Url) -> io::Result<String> {
 }
 
 fn request(mut stream: TcpStream, url: &Url) -> io::Result<String> {
-    let deadline = Instant::now() + WITHIN;
+    let began = Instant::now();
     stream.set_write_timeout(Some(WITHIN))?;
     let Url { host, path } = url;
     let head = format!("GET {path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
@@ -66,7 +66,7 @@ fn request(mut stream: TcpStream, url: &Url) -> io::Result<String> {
     let mut limited = stream.try_clone()?.take(PAGE_MAX);
     let mut buffer = [0; 4096];
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = WITHIN.saturating_sub(began.elapsed());
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }

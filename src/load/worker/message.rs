@@ -43,7 +43,7 @@ impl Worker {
                 }
             }
             Phase::Warmup | Phase::Measuring | Phase::Auditing => {
-                if self.ramp > 0 && self.ramp % 2 == 0 && self.connector.is_idle() {
+                if self.ramp > 0 && self.ramp.is_multiple_of(2) && self.connector.is_idle() {
                     self.reach(Milestone::Connected);
                 }
                 if self.left == Some(0) && idle && self.phase == Phase::Measuring {

@@ -189,6 +189,8 @@ fn a_flag_works_or_is_refused_beside_merge_and_dry_run() {
         let args = [&["bench", "--dry-run"], flags, &["127.0.0.1:1"]].concat();
         run(&mut netgrace(&args)).exits(2);
     }
+    let args = ["bench", "--reconnect-at", "2s", "-d", "1s", "127.0.0.1:1"];
+    run(&mut netgrace(&args)).exits(2);
     for flags in [&["--signal", "INT"][..], &["--exit-within", "1s"], &["--stop-with", "true"]] {
         let args = [&["bench"], flags, &["127.0.0.1:1"]].concat();
         let outcome = run(&mut netgrace(&args)).exits(2);
@@ -326,6 +328,37 @@ fn the_successor_of_the_own_server_is_followed_and_ended() {
     let target = result["config"]["targets"][0].as_str().expect("a target");
     let address: SocketAddr = target.parse().expect("an address");
     assert!(std::net::TcpStream::connect(address).is_err(), "the successor is gone");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_successor_of_a_command_is_ended_with_it() {
+    let (directory, target) = (Directory::new(), free_address());
+    let report = directory.join("report").to_str().expect("UTF-8").to_owned();
+    let args = ["-c", "10", "--signal", "USR2", "--warmup", "0s", "--shutdown-after", "500ms"];
+    let command = [&target, "--", PROGRAM, "-q", "-l", &target, "--report", &report];
+    let (outcome, _) = bench(&[&args[..], &command[..]].concat());
+    outcome.exits(0);
+    let address: SocketAddr = target.parse().expect("an address");
+    assert!(std::net::TcpStream::connect(address).is_err(), "the successor is gone");
+}
+
+#[test]
+fn two_audits_of_own_servers_merge_without_a_contradiction() {
+    let directory = Directory::new();
+    let path = |name: &str| directory.join(name).to_str().expect("UTF-8").to_owned();
+    let files = [path("a"), path("b")];
+    for file in &files {
+        let args = ["bench", "-q", "-c", "5", "--warmup", "0s", "-d", "200ms", "--json", file];
+        run(&mut netgrace(&args)).exits(0);
+    }
+    let args = ["bench", "-q", "--json", "-", "--merge", &files[0], &files[1]];
+    let outcome = run(&mut netgrace(&args)).exits(0);
+    let merged: Value = serde_json::from_str(&outcome.stdout).expect("one document");
+    assert_eq!(number(&merged, "/shutdown/clean"), 10);
+    let written = number(&merged, "/server/report/bytes/written");
+    let echoed = number(&merged, "/shutdown/queue_echoed_bytes");
+    assert_eq!(written, number(&merged, "/load/verified_bytes") + echoed);
 }
 
 #[test]

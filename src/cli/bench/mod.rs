@@ -5,6 +5,7 @@ mod chart;
 mod condition;
 mod figure;
 mod host;
+mod interface;
 mod json;
 mod limit;
 mod merge;
@@ -165,6 +166,7 @@ fn is_wrapped(settings: &BenchSettings, server: &mut Server, results: &Results) 
     let harmed = results.audit.as_ref().is_some_and(|audit| !audit.is_clean());
     is_process
         && harmed
+        && !settings.is_replacement()
         && server.is_gone() == Some(true)
         && settings.plan.targets.first().is_some_and(Target::accepts)
 }

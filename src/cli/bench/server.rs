@@ -218,9 +218,13 @@ impl Server {
         serde_json::from_str(text.trim()).ok()
     }
 
-    /// How the command that was to stop the server failed, if it did.
+    /// How the command that was to stop the server failed, if it did. Waits a little for its end.
     pub(crate) fn stop_failure(&mut self) -> Option<String> {
         let stopper = self.stopper.as_mut()?;
+        let began = Instant::now();
+        while matches!(stopper.try_wait(), Ok(None)) && began.elapsed() < END_WITHIN {
+            thread::sleep(LOOK_EVERY);
+        }
         match stopper.try_wait() {
             Ok(Some(status)) if status.success() => None,
             Ok(Some(status)) => Some(status.to_string()),

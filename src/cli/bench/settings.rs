@@ -2,17 +2,17 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use netgrace::load::{Close, Plan, Source, Target};
+use netgrace::load::{Close, Plan, Target};
 use rustix::process::Pid;
 
 use super::args::{BenchArgs, CloseHow};
 use super::host::{self, Host};
+use super::interface::sources;
 use super::limit::OpenFiles;
-use super::value::{Active, Ports, Ramp, Sizes, SourceFlag, StopSignal, WorkerFlag};
+use super::value::{Active, Ports, Ramp, Sizes, StopSignal, WorkerFlag};
 use crate::cli::destination::is_stdout;
 use crate::cli::failure::Failure;
 use crate::cli::units::format_duration;
@@ -22,6 +22,9 @@ const DEFAULT_TARGET: &str = "127.0.0.1:5388";
 
 /// How long an own server is loaded before it is stopped.
 const OWN_LOAD: Duration = Duration::from_secs(5);
+
+/// The measured time of [`Plan::new`].
+const DEFAULT_LOAD: Duration = Duration::from_secs(10);
 
 /// What stops the server in an audit.
 #[derive(Clone, Debug)]
@@ -123,6 +126,11 @@ impl BenchSettings {
             Stop::Signal(stop) => Some(stop.name),
             Stop::Command(_) | Stop::MarkOnly => None,
         }
+    }
+
+    /// Whether the signal has a server replace itself.
+    pub(crate) fn is_replacement(&self) -> bool {
+        self.signal_name() == Some("USR2")
     }
 
     /// Whether other workers load the server, too.
@@ -258,6 +266,16 @@ fn check_combinations(args: &BenchArgs, subject: &Subject) -> Result<(), Failure
             return Err(Failure::usage(format!("{flag}: name the target that is to be loaded")));
         }
     }
+    let measured = args.shutdown_after.or(args.duration).unwrap_or(match subject {
+        Subject::Own => OWN_LOAD,
+        _ => DEFAULT_LOAD,
+    });
+    if args.reconnect_at.is_some_and(|at| at >= measured)
+        && args.shutdown_at.is_none()
+        && args.ramp.is_none()
+    {
+        return Err(Failure::usage("--reconnect-at: the measured time is over before"));
+    }
     if let (Some(start), Some(stop)) = (args.start_at, args.shutdown_at)
         && stop <= start
     {
@@ -290,44 +308,6 @@ fn worker_id(flag: WorkerFlag) -> Result<WorkerId, Failure> {
         return Err(Failure::usage(format!("--worker: {index} is not one of 0 to {of} - 1")));
     }
     Ok(WorkerId { index, of })
-}
-
-/// Looks up the addresses of interfaces.
-fn sources(flags: &[SourceFlag]) -> Result<Vec<Source>, String> {
-    let mut sources = Vec::new();
-    for flag in flags {
-        match flag {
-            SourceFlag::Addresses(source) => sources.push(*source),
-            SourceFlag::Interface(name) => sources.extend(addresses_of(name)?),
-        }
-    }
-    Ok(sources)
-}
-
-fn addresses_of(name: &str) -> Result<Vec<Source>, String> {
-    let all = nix::ifaddrs::getifaddrs();
-    let all = all.map_err(|error| format!("--source {name}: cannot list addresses: {error}"))?;
-    let mut found = Vec::new();
-    let mut known = Vec::new();
-    for interface in all {
-        if interface.interface_name != name {
-            known.push(interface.interface_name);
-            continue;
-        }
-        let Some(address) = interface.address else { continue };
-        if let Some(v4) = address.as_sockaddr_in() {
-            found.push(Source::of_interface(IpAddr::V4(v4.ip()), 0));
-        } else if let Some(v6) = address.as_sockaddr_in6() {
-            found.push(Source::of_interface(IpAddr::V6(v6.ip()), v6.scope_id()));
-        }
-    }
-    known.sort();
-    known.dedup();
-    if found.is_empty() {
-        let known = known.join(", ");
-        return Err(format!("--source {name}: no interface with an address; others: {known}"));
-    }
-    Ok(found)
 }
 
 fn plan(args: &BenchArgs, targets: Vec<Target>, subject: &Subject) -> Plan {

@@ -167,7 +167,10 @@ impl Outcome {
     /// Where the server's own report and the clients disagree.
     fn contradictions(&self, audit: &Audit) -> Vec<String> {
         let is_whole = !self.context.settings.is_part() || self.merged.is_some();
-        let Some(report) = self.report.as_ref().filter(|_| is_whole) else {
+        // The file of a server that was replaced has the report of its successor only.
+        let is_replaced = self.context.settings.is_replacement()
+            && self.report.as_ref().is_some_and(|report| report.get("reports").is_none());
+        let Some(report) = self.report.as_ref().filter(|_| is_whole && !is_replaced) else {
             return Vec::new();
         };
         let number = |path: &str| report.pointer(path).and_then(Value::as_u64);

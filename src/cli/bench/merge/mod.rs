@@ -18,6 +18,7 @@ use super::settings::{BenchSettings, Stop, Subject};
 use super::usage::Usage;
 use super::value;
 use crate::cli::failure::Failure;
+use crate::cli::report;
 
 /// A result of a run, and the file that it was read from.
 #[derive(Debug)]
@@ -86,27 +87,38 @@ pub(crate) fn outcome(context: &Context) -> Result<Outcome, Failure> {
         rss_bytes: watcher.get("/server/rss_bytes").as_u64(),
     };
     let exit_code = runs.iter().find_map(|run| run.get("/shutdown/exit_status").as_i64());
-    let report = runs.iter().map(|run| run.get("/server/report")).find(|report| report.is_object());
+    let report = report_of(&runs);
     Ok(Outcome {
         results,
         usage,
         exit_code: exit_code.and_then(|code| i32::try_from(code).ok()),
-        report: report.cloned(),
-        merged: Some(merged_runs(&runs, first, watcher)),
+        merged: Some(merged_runs(&runs, first, watcher, report.as_ref())),
+        report,
         ..Outcome::empty(context)
     })
 }
 
-fn merged_runs(runs: &[Run], first: &Run, watcher: &Run) -> MergedRuns {
+/// The sum of what the servers reported.
+fn report_of(runs: &[Run]) -> Option<Value> {
+    let reports = runs.iter().map(|run| run.get("/server/report"));
+    let reports: Vec<Value> = reports.filter(|report| report.is_object()).cloned().collect();
+    match reports.as_slice() {
+        [] => None,
+        [only] => Some(only.clone()),
+        several => report::merge(several).ok(),
+    }
+}
+
+fn merged_runs(runs: &[Run], first: &Run, watcher: &Run, report: Option<&Value>) -> MergedRuns {
+    let mut server = watcher.get("/server").clone();
+    if let (Some(slot), Some(report)) = (server.pointer_mut("/report"), report) {
+        slot.clone_from(report);
+    }
     let copied = ["/host", "/labels"].map(|place| first.get(place).clone());
     let [host, labels] = copied;
     let mut merged = MergedRuns {
         files: runs.iter().map(Run::name).collect(),
-        copied: vec![
-            ("host", host),
-            ("labels", labels),
-            ("server", watcher.get("/server").clone()),
-        ],
+        copied: vec![("host", host), ("labels", labels), ("server", server)],
         ..MergedRuns::default()
     };
     for run in runs {

@@ -24,6 +24,8 @@ mod bare;
 #[cfg(feature = "cli")]
 mod bench_audit;
 #[cfg(feature = "cli")]
+mod bench_flags;
+#[cfg(feature = "cli")]
 mod bench_kinds;
 #[cfg(feature = "cli")]
 mod bench_load;

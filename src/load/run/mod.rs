@@ -121,6 +121,7 @@ impl Run<'_> {
         }
         let connected = self.control.clock.now();
         if let Some(start) = self.start_at
+            && connected >= start
             && (is_late || !self.have_all_reached(&[Milestone::Connected]))
         {
             self.results.late_by = Some(Duration::from_nanos(connected.saturating_sub(start)));

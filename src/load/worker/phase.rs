@@ -3,7 +3,6 @@
 use super::schedule::{Churn, Schedule};
 use super::{Milestones, Worker};
 use crate::load::clock::{NEVER, nanos};
-use crate::load::connection::State;
 use crate::load::control::{Phase, WorkerMessage};
 
 impl Worker {
@@ -22,8 +21,12 @@ impl Worker {
                 self.reconnect_at = reconnect.map_or(NEVER, |after| since.saturating_add(after));
                 self.step_at = since.saturating_add(nanos(self.shared.plan.interval));
                 (self.step_opened, self.step_lost) = (self.counts.opened, self.counts.lost);
+                // The schedule begins anew: so many messages are due in the measured time as the
+                // rate says, wherever in a gap the warm-up ended, and none from before it.
+                if self.schedule.take().is_some() {
+                    self.forget_due();
+                }
                 self.begin_load(since, now);
-                self.forget_unsent();
             }
             Phase::Auditing => {
                 self.end_measuring(since);
@@ -132,9 +135,7 @@ impl Worker {
             return;
         }
         self.count_unsent();
-        for (_, slot) in &mut self.slots {
-            (slot.due, slot.taken) = (0, 0);
-        }
+        self.forget_due();
         self.schedule = self.schedule_from(now);
     }
 
@@ -145,12 +146,10 @@ impl Worker {
         }
     }
 
-    /// What was due before the measured time and could not be sent is not counted in it.
-    fn forget_unsent(&mut self) {
+    /// Drops what is due and was not begun.
+    fn forget_due(&mut self) {
         for (_, slot) in &mut self.slots {
-            if slot.state != State::Open {
-                slot.taken = slot.due;
-            }
+            (slot.due, slot.taken) = (0, 0);
         }
     }
 

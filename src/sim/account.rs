@@ -3,12 +3,16 @@
 use std::net::SocketAddr;
 
 use super::Shared;
-use super::line::{Fate, Times};
+use super::check::{PATIENCE, ROUNDING};
+use super::line::{Fate, Line, Times};
 use super::network::Network;
 use crate::config::Drain;
 use crate::engine::observer::{Closed, ConnectionId, Observer};
 use crate::engine::phase::Phase;
 use crate::engine::report::CloseReason;
+
+/// Bytes that a force reads at least before it cuts, if they have come.
+const LOOK: u64 = 60 << 10;
 
 impl Observer for Shared {
     fn on_open(&mut self, connection: ConnectionId, _: Option<SocketAddr>) {
@@ -21,16 +25,14 @@ impl Observer for Shared {
         if network.numbers.len() as u64 != connection.number() {
             network.blame(at, "a connection with a wrong number");
         }
-        let draining = network.draining_since.is_some();
         let line = &mut network.lines[at];
         line.is_open = true;
         line.fate = Fate::Open;
         line.last_byte = now;
-        line.owed_at_stop = draining.then_some(line.duplex.arrived);
-        let (address, most) = (line.address, network.most_per_ip.unwrap_or(usize::MAX));
-        let share = network.shares.entry(address).or_default();
+        let (ip, most) = (line.ip(), network.most_per_ip.unwrap_or(usize::MAX));
+        let share = network.shares.entry(ip).or_default();
         *share += 1;
-        if *share > most {
+        if ip.is_some() && *share > most {
             network.blame(at, "more connections than its address may have");
         }
     }
@@ -47,17 +49,23 @@ impl Observer for Shared {
         if let Some(wrong) = network.judge(at, &closed) {
             network.blame(at, wrong);
         }
-        let address = network.lines[at].address;
-        network.shares.entry(address).and_modify(|share| *share -= 1);
-        let in_stop = network.phase >= Phase::Draining;
+        let (phase, asks) = (network.phase, network.asks);
         let line = &mut network.lines[at];
+        let unsent = line.duplex.down.written.saturating_sub(closed.bytes.written);
         line.closed = Some(closed);
-        let cut = closed.bytes.unsent + closed.bytes.peer_aborted > 0;
-        let aborted = matches!(closed.reason, CloseReason::ResetByPeer | CloseReason::IoError);
-        let arrived = line.duplex.eof_read || line.duplex.unacknowledged() == 0;
-        line.proved = !cut && !aborted && arrived;
-        line.unread = line.duplex.arrived - line.duplex.read;
-        line.in_stop = in_stop;
+        line.closed_in = Some(phase);
+        let cut = closed.bytes.unsent + closed.bytes.peer_aborted > 0 || line.duplex.reset_asked;
+        // A reset that comes after everything was acknowledged destroys nothing.
+        let whole = line.duplex.down.fin_acked;
+        let aborted = is_aborted(&closed) && !whole;
+        let known = asks || line.duplex.link.is_unix();
+        line.unacknowledged = line.duplex.down.unacknowledged();
+        line.proved = known && !cut && !aborted && line.unacknowledged == 0;
+        line.unread = line.duplex.up.unread();
+        line.in_stop = phase > Phase::Running;
+        let ip = line.ip();
+        network.corrected += unsent;
+        network.shares.entry(ip).and_modify(|share| *share -= 1);
     }
 
     fn on_phase(&mut self, phase: Phase) {
@@ -67,101 +75,196 @@ impl Observer for Shared {
         if phase <= network.phase {
             network.blame(usize::MAX, "a phase that goes back");
         }
+        let now = network.now;
         if network.phase == Phase::Running {
             let live = network.lines.iter().filter(|line| line.is_open && line.closed.is_none());
             network.open_at_stop = live.count() as u64;
+            network.requested_at = Some(now);
+            for line in &mut network.lines {
+                line.promised = line.duplex.up.written;
+                line.read_at_stop = line.duplex.up.read;
+                line.last_before = line.last_byte;
+                line.arrived_at_stop = line.duplex.up.arrived;
+            }
         }
         network.phase = phase;
         if phase >= Phase::Draining && network.draining_since.is_none() {
-            network.draining_since = Some(network.now);
+            network.draining_since = Some(now);
+        }
+        if phase >= Phase::Forcing && network.forced_at.is_none() {
+            network.forced_at = Some(now);
             for line in &mut network.lines {
-                line.owed_at_stop = line.is_open.then_some(line.duplex.arrived);
+                line.arrived_at_force = Some((line.duplex.up.arrived, line.duplex.up.read));
+            }
+        }
+        if phase == Phase::Finished {
+            for line in &mut network.lines {
+                line.received_at_end = line.received();
             }
         }
     }
+}
+
+/// Whether a connection ended by the peer or the network.
+pub(super) fn is_aborted(closed: &Closed) -> bool {
+    matches!(closed.reason, CloseReason::ResetByPeer | CloseReason::IoError)
 }
 
 impl Network {
     /// What is wrong with the account of a connection.
     fn judge(&self, at: usize, closed: &Closed) -> Option<&'static str> {
         let line = &self.lines[at];
-        let bytes = closed.bytes;
-        let silence = self.now - line.last_byte;
-        let sum = bytes.written + bytes.late + bytes.unsent + bytes.peer_aborted;
+        let wrong = miscounted(line, closed);
+        wrong
+            .or_else(|| self.misjudged(line, closed))
+            .or_else(|| self.misjudged_force(line, closed))
+    }
+
+    /// Whether the reason of a close is not what happened.
+    fn misjudged(&self, line: &Line, closed: &Closed) -> Option<&'static str> {
+        let (duplex, now) = (&line.duplex, self.now);
         let forced = self.phase >= Phase::Forcing || self.dropping;
+        let silence = now - line.last_sign().min(now);
         let expired = self.times.idle_timeout.is_some_and(|timeout| silence >= timeout);
         let of_reset = |error| matches!(error, libc::ECONNRESET | libc::EPIPE | libc::ENOTCONN);
         let justified = match closed.reason {
-            CloseReason::PeerClosed => line.duplex.eof_read && line.broke.is_none(),
+            CloseReason::PeerClosed => duplex.eof_read && line.broke.is_none(),
             CloseReason::ResetByPeer => line.broke.is_some_and(of_reset),
-            CloseReason::IoError => line.broke.is_some_and(|error| !of_reset(error)),
+            CloseReason::IoError => line.broke.is_some_and(|it| !of_reset(it)) || line.is_gone(),
             CloseReason::IdleTimeout => line.fin_at.is_some() || expired,
             CloseReason::Drained => line.fin_at.is_some(),
+            CloseReason::ForcedClean => forced && closed.bytes.unsent == 0,
+            CloseReason::ForcedLossy => forced,
             CloseReason::HostClosed => false,
-            CloseReason::ForcedClean => forced && bytes.unsent == 0,
-            CloseReason::ForcedLossy => forced && bytes.unsent > 0,
         };
-        let lingered = line.fin_at.is_some_and(|fin| self.now - fin >= self.times.linger);
-        let ended = line.duplex.eof_read || line.broke.is_some() || forced;
-        let untried = line.duplex.is_writable() && !line.duplex.starved && !line.hiccuped;
+        let known = self.asks || duplex.link.is_unix();
+        let on_its_way = duplex.down.unacknowledged() > 0 && known && !line.is_gone();
+        let acked = if known { duplex.last_progress } else { 0 };
+        let lingered = line.fin_at.is_some_and(|fin| now - fin.max(acked) >= self.times.linger);
+        // Whoever is full cannot know whether anybody waits.
+        let taken = self.lines.iter().filter(|line| line.is_open && !line.duplex.dropped).count();
+        let waits = taken >= self.capacity && self.doors.iter().any(|door| !door.closed);
+        let ended =
+            duplex.eof_read || duplex.is_over() || line.broke.is_some() || line.is_gone() || forced;
+        let patient = lingered || waits && !on_its_way;
+        let reset_for =
+            matches!(closed.reason, CloseReason::ForcedLossy | CloseReason::IdleTimeout);
         let rules = [
-            (line.closed.is_some(), "closed twice"),
-            (closed.reason == CloseReason::ForcedLossy && untried, "cut without a last write"),
-            (bytes.read != sum, "the identity of the bytes does not hold"),
-            (bytes.read != line.duplex.read, "the bytes read are not those of the account"),
-            (
-                bytes.written != line.duplex.written,
-                "the bytes written are not those of the account",
-            ),
-            (line.fin_at.is_some() && bytes.late != line.late, "late bytes are miscounted"),
-            (line.fin_at.is_none() && bytes.late > 0 && !forced, "late bytes before our FIN"),
             (!justified, "the reason is not what happened"),
             (
-                line.duplex.dead
-                    && line.duplex.eof_read
+                duplex.dead
+                    && duplex.eof_read
                     && closed.reason == CloseReason::PeerClosed
-                    && !line.duplex.peer_fin,
+                    && !duplex.up.fin_arrived,
                 "a reset taken for the peer's end",
             ),
+            (line.fin_at.is_some() && !ended && !patient, "lingered too short"),
             (
-                (bytes.unsent + bytes.peer_aborted > 0) != line.duplex.reset_asked,
-                "a cut without a reset, or the reverse",
+                line.fin_at.is_some() && !forced && !duplex.dead && on_its_way,
+                "closed with bytes on their way",
             ),
-            (line.fin_at.is_some() && !ended && !lingered, "lingered too short"),
+            (
+                duplex.reset_asked && !reset_for && !is_aborted(closed) && closed.bytes.unsent == 0,
+                "a reset for no reason",
+            ),
+            (
+                closed.bytes.unsent > 0 && !duplex.reset_asked && !duplex.dead,
+                "a cut without a reset",
+            ),
         ];
         rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
     }
+
+    /// Whether a force did not do what it must do first.
+    fn misjudged_force(&self, line: &Line, closed: &Closed) -> Option<&'static str> {
+        let forced = matches!(closed.reason, CloseReason::ForcedClean | CloseReason::ForcedLossy);
+        if !forced || self.dropping || line.hiccuped || line.fin_at.is_some() {
+            return None;
+        }
+        let duplex = &line.duplex;
+        let tried = duplex.starved || line.full_epoch == self.epoch;
+        let untried = line.held() > 0 && duplex.is_writable() && !tried;
+        let (arrived, read) = line.arrived_at_force.unwrap_or_default();
+        let unlooked = duplex.up.read < arrived.min(read + LOOK);
+        let rules = [
+            (untried, "cut without a last write"),
+            (
+                unlooked && line.held() == 0 && !self.is_bounded,
+                "cut without a look at what had come",
+            ),
+        ];
+        rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
+    }
+
     /// What is wrong with sending a FIN now.
     pub(super) fn judge_fin(&self, at: usize) -> Option<&'static str> {
-        let now = self.now;
-        let line = &self.lines[at];
-        let silence = now - line.last_byte;
+        let (now, line) = (self.now, &self.lines[at]);
         let Times { grace, idle_timeout, drain, .. } = self.times;
-        let impatient = self
-            .draining_since
-            .is_some_and(|since| now >= since.saturating_add(grace.saturating_mul(5)));
+        let silence = now - line.last_sign().min(now);
         let expired = idle_timeout.is_some_and(|timeout| silence >= timeout);
-        let promised = line.owed_at_stop.is_none_or(|owed| line.duplex.read >= owed);
-        if line.closed.is_some() || line.fin_at.is_some() {
-            Some("a FIN after the end")
-        } else if line.duplex.read != line.duplex.written {
-            Some("a FIN before the last byte")
-        } else {
-            match (self.phase, drain) {
-                (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
-                    (!expired).then_some("a FIN for silence before the time")
-                }
-                (Phase::Draining, _) if impatient => {
-                    let unheard = !promised && line.duplex.read == 0 && !line.hiccuped;
-                    unheard.then_some("a FIN before the first read")
-                }
-                (Phase::Draining, _) if !promised => Some("a FIN before the queue was read"),
-                (Phase::Draining, Drain::Idle) if silence < grace => {
-                    Some("a FIN before the grace was over")
-                }
-                (Phase::Draining, _) => None,
-                (Phase::Forcing | Phase::Finished, _) => Some("a FIN in the wrong phase"),
-            }
-        }
+        let unacknowledged = line.duplex.down.unacknowledged() > 0 && self.asks;
+        let draining = self.phase == Phase::Draining && drain != Drain::Peer;
+        let requested = self.requested_at.unwrap_or(now);
+        let patience = PATIENCE.max(grace.saturating_mul(5));
+        let impatient = now + ROUNDING >= requested.saturating_add(patience);
+        let was_silent = requested - line.last_before >= grace;
+        let on_its_way = line.promised > line.duplex.up.arrived && !line.duplex.up.purged;
+        let flooded = draining && line.has_flooded();
+        let rules = [
+            (line.closed.is_some() || line.fin_at.is_some(), "a FIN after the end"),
+            (line.held() > 0, "a FIN before the last byte"),
+            (line.unseen() > 0 && !flooded, "a FIN before what had come was read"),
+            (
+                self.phase < Phase::Forcing && !draining && !expired && !line.duplex.eof_read,
+                "a FIN for silence before the time",
+            ),
+            (
+                self.phase < Phase::Forcing && !draining && unacknowledged && !line.duplex.eof_read,
+                "a FIN for silence with bytes unacknowledged",
+            ),
+            (
+                draining
+                    && drain == Drain::Idle
+                    && !impatient
+                    && !was_silent
+                    && now - line.last_byte < grace
+                    && !line.duplex.eof_read,
+                "a FIN before the grace was over",
+            ),
+            (draining && on_its_way, "a FIN before what was handed over in time had come"),
+            (self.phase == Phase::Finished, "a FIN in the wrong phase"),
+        ];
+        rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
     }
+}
+
+/// What is wrong with the numbers of a connection's account.
+fn miscounted(line: &Line, closed: &Closed) -> Option<&'static str> {
+    let (bytes, duplex) = (closed.bytes, &line.duplex);
+    let sum = bytes.written + bytes.late + bytes.unsent + bytes.peer_aborted;
+    let written = duplex.down.written;
+    // What comes after the FIN of a force was not served, and its connection is cut for that.
+    let cut = closed.reason == CloseReason::ForcedLossy && bytes.unsent >= line.late;
+    // Its error is that of the network's, or of our limit: nobody can tell.
+    let limited = duplex.user_timeout.is_some() && closed.reason == CloseReason::IoError;
+    let ours =
+        limited || (duplex.reset_asked && !duplex.dead) || duplex.timed_out || line.is_gone();
+    let acked = if limited || duplex.timed_out { 0 } else { duplex.down.acked };
+    let rules = [
+        (line.closed.is_some(), "closed twice"),
+        (bytes.read != sum, "the identity of the bytes does not hold"),
+        (bytes.read != duplex.up.read, "the bytes read are not those of the account"),
+        (
+            bytes.written > written || (!ours && bytes.written != written),
+            "the bytes written are not those of the account",
+        ),
+        (bytes.written < acked && line.asks, "bytes that were acknowledged count as unsent"),
+        (duplex.timed_out && bytes.peer_aborted > 0, "a limit of ours counts as the peer's doing"),
+        (
+            line.fin_at.is_some() && bytes.late != line.late && !(cut && bytes.late == 0),
+            "late bytes are miscounted",
+        ),
+        (line.fin_at.is_none() && bytes.late > 0, "late bytes before our FIN"),
+    ];
+    rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
 }

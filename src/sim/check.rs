@@ -1,19 +1,24 @@
-//! The laws: what must hold after every turn, and at the end of a life.
+//! The laws: what must hold after every turn.
 
 use super::host::Host;
-use super::line::{Fate, Line, Times};
+use super::inside;
+use super::line::{FLOOD, Line, Times};
 use super::network::Network;
-use super::peer::Saw;
 use crate::config::Drain;
-use crate::engine::echo::LEAST_ROOM;
 use crate::engine::phase::{Cause, Phase};
-use crate::engine::report::{CloseReason, Grade, Report, Stats};
-use crate::token::Readiness;
+use crate::engine::report::{Report, Stats};
+use crate::engine::status::Locality;
 
 /// A tick, rounded up twice, and the rounding of the host's sleep.
-const ROUNDING: u64 = 3_000;
+pub(super) const ROUNDING: u64 = 3_000;
+/// How long an acknowledgement may go unnoticed: no event tells of it.
+const ASKING: u64 = 250_000;
+/// How long a force may wait for acknowledgements.
+const FORCE: u64 = 250_000;
+/// The shortest patience with a client that goes on sending, in microseconds.
+pub(super) const PATIENCE: u64 = 1_000_000;
 
-fn hold(law: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+pub(super) fn hold(law: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if law { Ok(()) } else { Err(what()) }
 }
 
@@ -30,14 +35,14 @@ impl Host {
             ("accepted", report.connections.accepted, network.numbers.len() as u64),
             ("closed", report.connections.closed(), network.closed_count),
             ("read", report.bytes.read, network.bytes_read),
-            ("written", report.bytes.written, network.bytes_written),
+            ("written", report.bytes.written, network.bytes_written - network.corrected),
             ("open at the stop", report.connections.open_at_stop, network.open_at_stop),
         ];
         for (name, told, seen) in sums {
             hold(told == seen, || format!("{name}: {told} in the report, {seen} in the network"))?;
         }
         let Some(core) = &self.core else { return Ok(()) };
-        check_stats(&core.stats(), engine.open(), phase, report)?;
+        check_stats(&core.stats(), engine.open(), phase, report, &network)?;
         let told = (core.stats().accept_errors, core.stats().refused);
         hold(told == (network.accept_errors, network.refused), || {
             format!(
@@ -62,7 +67,8 @@ impl Host {
         })?;
         let over = phase >= Phase::Draining && phase < Phase::Finished;
         let empty = engine.open() == 0 && network.doors.iter().all(|door| door.closed);
-        hold(!(over && empty) || self.is_due(), || "sleeps, and nothing is left".to_owned())?;
+        let soon = self.deadline().is_some_and(|at| at <= self.now + ASKING);
+        hold(!(over && empty) || soon, || "sleeps, and nothing is left".to_owned())?;
         if self.ended {
             let open = report.connections.accepted - report.connections.closed();
             hold(engine.open() as u64 == open, || "a slot outlived its turn".to_owned())?;
@@ -70,6 +76,7 @@ impl Host {
                 phase < Phase::Draining
                     || phase == Phase::Finished
                     || open > 0
+                    || soon
                     || network.doors.iter().any(|door| !door.closed),
                 || "nothing is left, and it is not finished".to_owned(),
             )?;
@@ -82,15 +89,16 @@ impl Host {
         Ok(())
     }
 
-    /// The end of the budget is the end, but for the slices.
+    /// The end of the budget is the end, but for the slices and a wait for acknowledgements.
     fn check_budget(&mut self, phase: Phase) -> Result<(), String> {
         let end = [self.budget_end(), self.forced].into_iter().flatten().min();
         if !self.ended || end.is_none_or(|end| self.now <= end) {
             return Ok(());
         }
         hold(phase >= Phase::Forcing, || format!("{phase} after the end of the budget"))?;
-        self.overtime += 1;
-        let slices = 3 + self.plan.clients.len() as u64 / 200;
+        let looked = *self.looked.get_or_insert(self.now);
+        self.overtime += u64::from(self.now > looked + FORCE);
+        let slices = 6 + self.plan.clients.len() as u64 / 100;
         hold(phase == Phase::Finished || self.overtime <= slices, || {
             format!("{phase} {} turns after the end of the budget", self.overtime)
         })
@@ -108,7 +116,7 @@ impl Host {
         let rest = self.deadline().is_some_and(|at| at <= self.now + 1_000_000 + ROUNDING);
         for (at, door) in network.doors.iter().enumerate().filter(|(_, door)| !door.closed) {
             let waits = !door.backlog.is_empty() && !door.edge;
-            hold(!waits || rest || engine.table.vacant().is_none(), || {
+            hold(!waits || rest || inside::is_full(engine), || {
                 format!("door {at}: {:?} wait and are forgotten", door.backlog)
             })?;
         }
@@ -124,10 +132,7 @@ impl Host {
         let (due, away) = (self.is_due(), self.is_away());
         let Some(core) = &mut self.core else { return Ok(()) };
         let engine = &mut core.engine;
-        engine.table.audit()?;
-        if engine.phase() < Phase::Draining {
-            engine.table.audit_age(engine.settings.span_bits)?;
-        }
+        inside::audit(engine)?;
         let held: u64 = network.lines.iter().filter(|line| is_live(line)).map(Line::held).sum();
         let told = engine.report().bytes.held();
         hold(held == told, || format!("{told} bytes held in the report, {held} in the network"))?;
@@ -136,7 +141,7 @@ impl Host {
         if due || away {
             return Ok(());
         }
-        let full = most - held < LEAST_ROOM as u64;
+        let full = most - held < inside::ROOM;
         let phase = engine.phase();
         // Without an event the engine will not be called before then.
         let until = self.deadline().unwrap_or(u64::MAX >> 1).max(self.now);
@@ -146,105 +151,34 @@ impl Host {
         })?;
         let Some(core) = &mut self.core else { return Ok(()) };
         let engine = &mut core.engine;
+        let waits = network.doors.iter().any(|door| !door.closed && !door.backlog.is_empty());
+        let crowded = phase == Phase::Draining && waits && inside::is_full(engine);
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
-            let paused = line.slot.and_then(|slot| engine.table.get(slot));
-            let paused = paused.is_some_and(|connection| connection.is_paused());
-            let wrong = forgotten(line, paused && full)
-                .or_else(|| overdue(line, network, phase, paused, until).filter(|_| self.ended));
+            let paused = line.slot.is_some_and(|slot| inside::is_paused(engine, slot));
+            if paused {
+                line.resumed_at.set(network.now);
+            }
+            let wrong = forgotten(line, paused && full).or_else(|| {
+                let wrong = overdue(line, network, phase, paused, until);
+                let wrong = wrong.or_else(|| crowding(line, network, until).filter(|_| crowded));
+                wrong.or_else(|| insatiable(line, network, phase, paused)).filter(|_| self.ended)
+            });
             hold(wrong.is_none(), || {
                 format!("line {at}: {}\n{line:#?}", wrong.unwrap_or_default())
             })?;
         }
         Ok(())
     }
-
-    pub(super) fn check_end(&mut self) -> Result<(), String> {
-        let now = self.instant();
-        if let Some(core) = &mut self.core {
-            let engine = &mut core.engine;
-            // What comes after the end does nothing.
-            let before = format!("{:?}", engine.report());
-            engine.request(Cause::Requested, now);
-            engine.force(Cause::Requested, now);
-            hold(engine.phase() == Phase::Finished, || format!("{} again", engine.phase()))?;
-            hold(format!("{:?}", engine.report()) == before, || "told twice".to_owned())?;
-            hold(!engine.handle_ready(0, Readiness::READABLE, now), || "a ghost".to_owned())?;
-        }
-        let report = self.engine().map(|engine| engine.report().clone());
-        if let Some(core) = &mut self.core {
-            hold(core.next_deadline().is_none(), || "finished, and not at rest".to_owned())?;
-            let engine = &mut core.engine;
-            engine.table.audit()?;
-            hold(engine.table.quota.is_empty(), || "a share was not given back".to_owned())?;
-        }
-        self.network.lock().dropping = true;
-        self.core = None;
-        self.note_end(report.as_ref().and_then(Report::grade));
-        let mut network = self.network.lock();
-        for line in network.lines.iter_mut().filter(|line| line.peer.script.gulp > 0) {
-            line.peer.script.gulp = u64::MAX;
-        }
-        let settled = self.now.saturating_add(self.plan.span.saturating_mul(1_000));
-        for _ in 0..200_000 {
-            match network.next_wake() {
-                Some(next) if next <= settled => network.run_until(next),
-                _ => break,
-            }
-        }
-        if let Some(broken) = &network.broken {
-            return Err(broken.clone());
-        }
-        let open =
-            network.lines.iter().filter(|line| line.is_open && line.closed.is_none()).count();
-        hold(open == 0, || format!("{open} connections have no account"))?;
-        let Some(report) = report else { return Ok(()) };
-        let all = network.lines.iter().filter_map(|line| line.closed);
-        let (mut late, mut unsent, mut aborted) = (0, 0, 0);
-        for closed in all {
-            late += closed.bytes.late;
-            unsent += closed.bytes.unsent;
-            aborted += closed.bytes.peer_aborted;
-        }
-        let bytes = report.bytes;
-        hold(
-            bytes.late == late && bytes.unsent == unsent && bytes.peer_aborted == aborted,
-            || format!("{bytes:?} are not the sums {late}, {unsent}, {aborted}"),
-        )?;
-        hold(bytes.held() == 0, || format!("{} bytes went nowhere", bytes.held()))?;
-        hold(report.connections.accepted == report.connections.closed(), || {
-            format!("accepted is not the sum of closed: {:?}", report.connections)
-        })?;
-        check_way_in(&network, &report)?;
-        let unproved = network.lines.iter().filter(|line| line.in_stop && !line.proved).count();
-        hold(report.unconfirmed == unproved as u64, || {
-            format!("{} unconfirmed, in truth {unproved}", report.unconfirmed)
-        })?;
-        let grade = report.grade().ok_or("no grade after the end")?;
-        for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| line.is_open) {
-            let wrong = untrue(line, grade);
-            hold(wrong.is_none(), || {
-                format!("line {at}: {}, {}\n{line:#?}", wrong.unwrap_or_default(), grade)
-            })?;
-        }
-        Ok(())
-    }
 }
 
-/// Every client that came has its fate, and the report knows of those who were lost.
-fn check_way_in(network: &Network, report: &Report) -> Result<(), String> {
-    let count = |fate| network.lines.iter().filter(|line| line.fate == fate).count() as u64;
-    let pending = count(Fate::Queued) + count(Fate::Taken);
-    hold(pending == 0, || format!("{pending} clients are in nobody's hands"))?;
-    let told = report.connections.backlog_left;
-    hold(told.is_some() || network.countless, || "clients that nobody counted".to_owned())?;
-    let (counted, lost) = (count(Fate::Counted), count(Fate::Lost));
-    hold(told.is_none_or(|told| told == counted && lost == 0), || {
-        format!("{counted} clients let go, {lost} lost, {told:?} in the report")
-    })
-}
-
-/// The counters are those of the report.
-fn check_stats(stats: &Stats, open: usize, phase: Phase, report: &Report) -> Result<(), String> {
+/// The counters are those of the report, but for what a report corrects.
+fn check_stats(
+    stats: &Stats,
+    open: usize,
+    phase: Phase,
+    report: &Report,
+    network: &Network,
+) -> Result<(), String> {
     let Report { connections, bytes, .. } = report;
     let told = [stats.open, stats.accepted, stats.closed, stats.read, stats.written, stats.held];
     let true_ones = [
@@ -252,7 +186,7 @@ fn check_stats(stats: &Stats, open: usize, phase: Phase, report: &Report) -> Res
         connections.accepted,
         connections.closed(),
         bytes.read,
-        bytes.written,
+        network.bytes_written,
         bytes.held(),
     ];
     hold(told == true_ones && stats.phase == phase, || format!("{stats:?} of {report:?}"))
@@ -276,6 +210,10 @@ fn forgotten(line: &Line, paused: bool) -> Option<&'static str> {
     (input && !paused).then_some("input is forgotten")
 }
 
+fn over(time: u64, limit: u64) -> bool {
+    time > limit.saturating_add(limit / 8 + ROUNDING)
+}
+
 /// What should have happened by `when`, no turn being called for before.
 fn overdue(
     line: &Line,
@@ -284,72 +222,83 @@ fn overdue(
     paused: bool,
     when: u64,
 ) -> Option<&'static str> {
-    let Times { grace, linger, idle_timeout, drain } = network.times;
-    let silence = when - line.last_byte;
-    let over = |time: u64, limit: u64| time > limit.saturating_add(limit / 8 + ROUNDING);
+    let Times { grace, idle_timeout, drain, .. } = network.times;
     if let Some(fin) = line.fin_at {
-        return (phase < Phase::Forcing && over(when - fin, linger))
-            .then_some("lingers beyond its time");
+        return lingering(line, network, when, fin).filter(|_| phase < Phase::Forcing);
     }
-    let drained = network.draining_since.map_or(0, |since| when - since);
-    // Behind one that moved when the drain came by, a connection may wait for that one's time.
-    let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| when - at));
-    let open = match (phase, drain) {
+    match (phase, drain) {
         (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
-            return idle_timeout
-                .is_some_and(|timeout| over(silence, timeout))
+            let silence = when - line.last_byte.max(line.duplex.last_progress).min(when);
+            // Behind one that moved when the drain came by, it may wait for that one's time.
+            let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| when - at));
+            let waits = line.asks && line.duplex.down.unacknowledged() > 0;
+            let asking = if waits { ASKING } else { 0 };
+            return (!paused && idle_timeout.is_some_and(|time| over(silence, time + asking)))
                 .then_some("idle beyond its time");
         }
-        (Phase::Draining, _) => line.held() == 0,
-        (Phase::Forcing | Phase::Finished, _) => return Some("left over in the last phase"),
+        (Phase::Draining, _) => {}
+        (Phase::Forcing, _) => return None,
+        (Phase::Finished, _) => return Some("left over in the last phase"),
+    }
+    let visited = network.visited_at.unwrap_or(when);
+    let since = line.last_byte.max(visited).max(line.resumed_at.get());
+    let requested = network.requested_at.unwrap_or(0);
+    let round = line.longest_round(requested);
+    let quiet = match drain {
+        Drain::Idle => round.max(grace),
+        Drain::Flush | Drain::Peer => round,
     };
-    let impatient = drained > grace.saturating_mul(5).saturating_add(ROUNDING);
-    let dry = open && !line.duplex.has_input() && !paused;
-    if open && impatient && !paused {
-        return Some("open beyond all patience");
-    }
-    match drain {
-        Drain::Flush if dry => Some("dry, and not done"),
-        Drain::Idle if dry && over(silence, grace) => Some("quiet, and not done"),
-        Drain::Flush | Drain::Idle | Drain::Peer => None,
-    }
+    let dry = line.held() == 0 && !line.duplex.has_input() && !paused;
+    (dry && over(when - since.min(when), quiet)).then_some("quiet, and not done")
 }
 
-/// What the report says and the peer did not see.
-fn untrue(line: &Line, grade: Grade) -> Option<&'static str> {
-    let Some(closed) = line.closed else { return Some("has no account") };
-    let duplex = &line.duplex;
-    let complete = duplex.received == closed.bytes.written;
-    let aborted = matches!(closed.reason, CloseReason::ResetByPeer | CloseReason::IoError);
-    let confirmed = line.in_stop && grade >= Grade::Confirmed;
-    // What can still go wrong once we closed is not ours: the peer breaks off, or reads no more.
-    let reads = line.peer.is_healthy() && !duplex.dead;
-    let rules = [
-        (duplex.received > closed.bytes.written, "got more than was written"),
-        (line.peer.saw == Some(Saw::Fin) && !complete, "a FIN before the last byte"),
-        (line.peer.saw == Some(Saw::Fin) && closed.bytes.unsent > 0, "a cut that looks complete"),
-        (
-            line.in_stop && grade >= Grade::Lossless && closed.bytes.unsent > 0,
-            "lossless with a loss",
-        ),
-        (
-            confirmed
-                && !aborted
-                && !duplex.eof_read
-                && duplex.delivered != closed.bytes.written
-                && !duplex.dead,
-            "confirmed, and not delivered",
-        ),
-        (confirmed && reads && !aborted && !complete, "confirmed, and not complete"),
-        (
-            line.in_stop
-                && grade == Grade::Complete
-                && line.unread > 0
-                && !aborted
-                && reads
-                && !line.hiccuped,
-            "complete, and left something unread",
-        ),
-    ];
-    rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
+/// What should have happened to a connection with our FIN.
+fn lingering(line: &Line, network: &Network, when: u64, fin: u64) -> Option<&'static str> {
+    let (duplex, linger) = (&line.duplex, network.times.linger);
+    let since = |at: u64| when - at.max(network.tardy_at).min(when);
+    if !line.asks {
+        let linger = linger.saturating_add(ASKING);
+        return over(since(fin), linger).then_some("lingers beyond its time");
+    }
+    if duplex.vanished.is_some() && duplex.down.unacknowledged() > 0 {
+        let time = 8 * duplex.link.retransmission();
+        let end = since(fin.max(duplex.down.last_sent).max(line.last_byte));
+        return (network.phase >= Phase::Draining && over(end, time.max(linger)))
+            .then_some("a vanished peer holds the stop");
+    }
+    if duplex.down.unacknowledged() > 0 {
+        return None;
+    }
+    let acked = fin.max(duplex.last_progress);
+    if duplex.eof_read && over(since(acked.max(line.eof_at)), ASKING) {
+        return Some("over, and not closed");
+    }
+    over(since(acked), linger.saturating_add(ASKING)).then_some("lingers beyond its time")
+}
+
+/// A connection that nothing of ours is missing on, and whose slot others wait for.
+fn crowding(line: &Line, network: &Network, when: u64) -> Option<&'static str> {
+    let done = line.fin_at.filter(|_| line.asks && line.duplex.down.unacknowledged() == 0)?;
+    let since = done.max(line.duplex.last_progress).max(network.tardy_at);
+    over(when - since.min(when), ASKING).then_some("lingers in a slot that a client waits for")
+}
+
+/// A client that goes on sending, and should hold the stop no longer.
+fn insatiable(line: &Line, network: &Network, phase: Phase, paused: bool) -> Option<&'static str> {
+    let Times { grace, drain, .. } = network.times;
+    let draining = phase == Phase::Draining && drain != Drain::Peer && line.fin_at.is_none();
+    let requested = network.requested_at.filter(|_| draining && line.held() == 0 && !paused)?;
+    let round = line.longest_round(requested);
+    let patience = PATIENCE.max(grace.saturating_mul(5)).max(round.saturating_mul(10));
+    let now = network.now;
+    if !over(now - requested, patience) || line.last_byte != now {
+        return None;
+    }
+    if line.duplex.up.read - line.read_at_stop > line.duplex.up.size + FLOOD + (2 << 20) {
+        return Some("has sent more than a stop waits for");
+    }
+    let dry = !line.duplex.has_input() && !line.hiccuped;
+    let eased = line.strained_at.is_none_or(|at| over(now - at, round));
+    let last = line.duplex.link.locality != Locality::Network || line.duplex.up.is_short;
+    (dry && eased && last).then_some("dry beyond all patience, and not done")
 }

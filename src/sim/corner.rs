@@ -1,16 +1,23 @@
 //! What the lives must have in them between them, or a law holds for want of trying.
 
 use super::host::Host;
-use super::line::Fate;
+use super::inside;
+use super::line::{Fate, Line};
+use super::network::Network;
 use super::peer::Saw;
 use crate::config::Drain;
-use crate::engine::lists::Place;
 use crate::engine::phase::Phase;
 use crate::engine::report::{CloseReason, Grade};
+use crate::engine::status::Locality;
 
 /// Everything that some life must reach.
-pub(super) const ALL: [&str; 38] = [
+pub(super) const ALL: [&str; 57] = [
+    "a reset destroyed a send queue",
     "accepted in lame duck",
+    "answered with a reset",
+    "asked too late",
+    "behind a closed window at the stop",
+    "behind a network",
     "broke in the queue",
     "closed drained",
     "closed forced clean",
@@ -19,6 +26,7 @@ pub(super) const ALL: [&str; 38] = [
     "closed io error",
     "closed peer closed",
     "closed reset by peer",
+    "closed unacknowledged",
     "dropped with connections",
     "fin under flush",
     "fin under idle",
@@ -28,16 +36,23 @@ pub(super) const ALL: [&str; 38] = [
     "grade confirmed",
     "grade lossless",
     "grade lossy",
+    "handshake completed in the stop",
+    "handshake severed",
     "held",
     "helped out of want",
     "interrupted",
+    "interrupted and forced with events",
+    "interrupted with events",
+    "kept for a sleeping reader",
+    "kept for a slow reader",
     "late bytes",
     "left to its owner",
     "let go at the end",
     "let go for want of a poll",
-    "lost with a listener",
     "lingering",
+    "lost with a listener",
     "many ready",
+    "on its way at the stop",
     "paused",
     "peer aborted",
     "piped",
@@ -45,9 +60,15 @@ pub(super) const ALL: [&str; 38] = [
     "refused",
     "reused a slot",
     "saw a reset",
+    "spoofed",
     "swept",
+    "through a Unix socket",
+    "timed out by our kernel",
+    "unknown to the kernel",
+    "vanished",
     "wanting",
     "wanting in a sweep",
+    "window closed",
 ];
 
 impl Host {
@@ -55,23 +76,30 @@ impl Host {
     pub(super) fn note_turn(&mut self) {
         let Some(engine) = self.engine() else { return };
         let network = self.network.lock();
-        let lists = engine.table.lists();
         let phase = engine.phase();
-        for (reached, corner) in [
+        let requested = network.requested_at;
+        let mut found = inside::situations(engine).to_vec();
+        found.extend([
             (phase == Phase::LameDuck && self.taken > 0, "accepted in lame duck"),
             (phase == Phase::Draining && self.taken > 0, "swept"),
             (network.exhausted > 0, "wanting"),
             (network.exhausted > 0 && self.taken > 0, "helped out of want"),
             (network.wanting && phase == Phase::Draining, "wanting in a sweep"),
-            (engine.table.vacant().is_none(), "full"),
             (engine.report().bytes.held() > 0, "held"),
-            (lists.front(Place::LINGERING).is_some(), "lingering"),
-            (engine.table.ready_len() > 0, "ready"),
-            (engine.table.ready_len() > 2, "many ready"),
-            (engine.table.has_paused(), "paused"),
             (network.pipes > 0, "piped"),
-            (network.numbers.len() > engine.table.slots() && engine.open() > 0, "reused a slot"),
-        ] {
+            (network.numbers.len() > engine.slots() && engine.open() > 0, "reused a slot"),
+            (self.interrupted && !network.ready.is_empty(), "interrupted with events"),
+            (
+                self.interrupted && !network.ready.is_empty() && self.forced == Some(self.now),
+                "interrupted and forced with events",
+            ),
+            (
+                self.budget_end().is_some_and(|end| self.now > end.saturating_add(100_000))
+                    && requested == Some(self.now),
+                "asked too late",
+            ),
+        ]);
+        for (reached, corner) in found {
             if reached {
                 self.corners.insert(corner);
             }
@@ -97,18 +125,26 @@ impl Host {
                 Fate::Counted => Some("let go at the end"),
                 Fate::Left => Some("left to its owner"),
                 Fate::Lost => Some("lost with a listener"),
-                Fate::Outside | Fate::Queued | Fate::Taken | Fate::Open => None,
+                Fate::Severed => Some("handshake severed"),
+                Fate::HalfOpen if line.handshake.connects.is_none() => Some("stale handshake"),
+                Fate::Outside
+                | Fate::HalfOpen
+                | Fate::Forgotten
+                | Fate::Queued
+                | Fate::Taken
+                | Fate::Open => None,
             });
+            self.corners.extend(network.situations(line));
             let Some(closed) = line.closed else { continue };
             self.corners.insert(match closed.reason {
                 CloseReason::Drained => "closed drained",
                 CloseReason::ForcedClean => "closed forced clean",
                 CloseReason::ForcedLossy => "closed forced lossy",
-                CloseReason::HostClosed => "closed by the host",
                 CloseReason::IdleTimeout => "closed idle timeout",
                 CloseReason::IoError => "closed io error",
                 CloseReason::PeerClosed => "closed peer closed",
                 CloseReason::ResetByPeer => "closed reset by peer",
+                CloseReason::HostClosed => "closed by the host",
             });
             let drained = closed.reason == CloseReason::Drained;
             let forced = network.phase >= Phase::Forcing && network.visited_at.is_none();
@@ -133,5 +169,48 @@ impl Host {
                 }
             }
         }
+    }
+}
+
+impl Network {
+    /// What the world of one connection had in it.
+    fn situations(&self, line: &Line) -> impl Iterator<Item = &'static str> {
+        let duplex = &line.duplex;
+        let since = self.draining_since.unwrap_or(u64::MAX);
+        let stopped = self.requested_at.is_some() && line.is_open;
+        let back = line.promised > 0 && line.received() >= line.promised;
+        let slow = line.peer.script.gulp > 0 && line.peer.script.gulp < line.promised / 4;
+        let kept = stopped && back && line.in_stop && line.closed_in != Some(Phase::Forcing);
+        let asleep = line.peer.script.asleep.is_some_and(|(from, to)| from <= since && to > since);
+        let shaken = line.handshake;
+        [
+            (stopped && line.promised > line.arrived_at_stop, "on its way at the stop"),
+            (
+                stopped && line.promised > line.arrived_at_stop + duplex.up.size,
+                "behind a closed window at the stop",
+            ),
+            (kept && slow, "kept for a slow reader"),
+            (kept && asleep, "kept for a sleeping reader"),
+            (
+                line.is_open && shaken.syn <= since && shaken.completes > since,
+                "handshake completed in the stop",
+            ),
+            (shaken.connects.is_none() && line.has_knocked, "spoofed"),
+            (duplex.link.locality == Locality::Network && line.is_open, "behind a network"),
+            (duplex.link.is_unix() && line.is_open, "through a Unix socket"),
+            (!line.asks && line.in_stop, "unknown to the kernel"),
+            (line.unacknowledged > 0 && line.in_stop, "closed unacknowledged"),
+            (
+                duplex.cut && duplex.down.sent < duplex.down.written,
+                "a reset destroyed a send queue",
+            ),
+            (duplex.peer_reset && duplex.peer_closed, "answered with a reset"),
+            (line.is_gone(), "vanished"),
+            (duplex.timed_out, "timed out by our kernel"),
+            (line.strained_at.is_some(), "window closed"),
+            (line.is_open && line.late > 0 && line.has_flooded(), "flooded"),
+        ]
+        .into_iter()
+        .filter_map(|(reached, corner)| reached.then_some(corner))
     }
 }

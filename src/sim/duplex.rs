@@ -1,10 +1,10 @@
-//! One connection as two kernels see it: queues of limited size, FIN, RST, and the edges that an
-//! edge-triggered poll at the server's end would report.
-//!
-//! Bytes are counted, not stored: what stands at each place of a stream is known.
+//! One connection as two kernels see it: two directions, the packets between them, FIN, RST, and
+//! the edges that an edge-triggered poll at the server's end would report.
 
 use std::sync::OnceLock;
 
+use super::direction::Direction;
+use super::link::{Link, Wire};
 use super::random::Random;
 use crate::token::Readiness;
 
@@ -23,46 +23,73 @@ pub(super) fn text(start: u64, len: usize) -> &'static [u8] {
     &text[from..from + len]
 }
 
-/// Sizes of the three queues in bytes.
+/// Sizes of the four queues in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
-    /// The server's receive queue.
+    /// The server's receive and send queue.
     pub(super) recv: u64,
-    /// The server's send queue.
     pub(super) send: u64,
-    /// The peer's receive queue.
+    /// The client's receive and send queue.
     pub(super) peer: u64,
+    pub(super) peer_send: u64,
+}
+
+/// One of the two ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Server,
+    Client,
+}
+
+/// A network that loses a peer: repetitions that our kernel makes, and the error after them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vanishing {
+    pub(super) repetitions: u8,
+    pub(super) error: i32,
 }
 
 #[derive(Debug)]
 pub(super) struct Duplex {
-    sizes: Sizes,
-    /// Bytes that ever came into the server's receive queue, and that the server took.
-    pub(super) arrived: u64,
-    pub(super) read: u64,
-    /// The peer's FIN came, and the server read it.
-    pub(super) peer_fin: bool,
+    pub(super) link: Link,
+    pub(super) random: Random,
+    /// From the client to the server, and back.
+    pub(super) up: Direction,
+    pub(super) down: Direction,
+    pub(super) to_server: Wire,
+    pub(super) to_client: Wire,
+    /// The client's connect() has returned; its ACK has come.
+    pub(super) connected: bool,
+    pub(super) established: bool,
+    /// The server read the client's FIN.
     pub(super) eof_read: bool,
-    /// Urgent data stands here: a read stops.
-    mark: Option<u64>,
-    /// Bytes that the server ever wrote, that came to the peer's kernel, that the peer took.
-    pub(super) written: u64,
-    pub(super) delivered: u64,
-    pub(super) received: u64,
-    /// The server's FIN was sent, and came.
-    pub(super) fin: bool,
-    pub(super) fin_arrived: bool,
+    /// Urgent data was sent up to here; it stands here: a read stops.
+    pub(super) urgent: Option<u64>,
+    pub(super) mark: Option<u64>,
     /// The error that the next call at the server's end reports.
     pub(super) fault: Option<i32>,
-    /// No packet can come or go any more.
+    /// The connection is broken at the server's end.
     pub(super) dead: bool,
     /// The server's end sent an RST.
     pub(super) cut: bool,
     /// The server closed its end; it had asked for an RST.
     pub(super) dropped: bool,
     pub(super) reset_asked: bool,
-    /// The peer closed both ways.
+    /// The client closed both ways, or reset.
     pub(super) peer_closed: bool,
+    pub(super) peer_reset: bool,
+    /// An RST came to the client.
+    pub(super) reset_seen: bool,
+    /// The network has lost the client.
+    pub(super) vanished: Option<Vanishing>,
+    pub(super) repetitions: u8,
+    pub(super) repeat_at: Option<u64>,
+    /// Our own kernel gives up after so long (TCP_USER_TIMEOUT), and did.
+    pub(super) user_timeout: Option<u64>,
+    pub(super) stuck_since: Option<u64>,
+    pub(super) timed_out: bool,
+    /// When a packet of the client's last came, and when one last acknowledged something new.
+    pub(super) last_ack: u64,
+    pub(super) last_progress: u64,
     /// A write found no room: room will be an edge.
     pub(super) starved: bool,
     /// The poll has something to report.
@@ -70,53 +97,66 @@ pub(super) struct Duplex {
 }
 
 impl Duplex {
-    pub(super) fn new(sizes: Sizes) -> Self {
+    pub(super) fn new(sizes: Sizes, link: Link, seed: u64) -> Self {
+        let mut up = Direction::new(sizes.peer_send, sizes.recv, &link);
+        let mut down = Direction::new(sizes.send, sizes.peer, &link);
+        up.set_sender(link.nodelay, link.gaps);
+        down.set_sender(true, 0);
         Self {
-            sizes,
-            arrived: 0,
-            read: 0,
-            peer_fin: false,
+            link,
+            random: Random::new(seed),
+            up,
+            down,
+            to_server: Wire::default(),
+            to_client: Wire::default(),
+            connected: false,
+            established: false,
             eof_read: false,
+            urgent: None,
             mark: None,
-            written: 0,
-            delivered: 0,
-            received: 0,
-            fin: false,
-            fin_arrived: false,
             fault: None,
             dead: false,
             cut: false,
             dropped: false,
             reset_asked: false,
             peer_closed: false,
+            peer_reset: false,
+            reset_seen: false,
+            vanished: None,
+            repetitions: 0,
+            repeat_at: None,
+            user_timeout: None,
+            stuck_since: None,
+            timed_out: false,
+            last_ack: 0,
+            last_progress: 0,
             starved: false,
             edge: false,
         }
     }
 
-    pub(super) fn recv_room(&self) -> u64 {
-        self.sizes.recv - (self.arrived - self.read)
-    }
-
-    pub(super) fn send_room(&self) -> u64 {
-        self.sizes.send - (self.written - self.delivered)
-    }
-
     /// Enough room that the kernel calls the socket writable.
     pub(super) fn is_writable(&self) -> bool {
-        self.send_room() * 3 >= self.sizes.send || self.fin
+        let size = if self.link.is_unix() { self.down.size } else { self.down.capacity };
+        self.down.room() * 3 >= size || self.down.fin
     }
 
     /// Whether a read would give anything but `WouldBlock`.
     pub(super) fn has_input(&self) -> bool {
-        self.arrived > self.read || (self.peer_fin && !self.eof_read) || self.fault.is_some()
+        let end = self.up.fin_arrived && !self.eof_read;
+        self.up.unread() > 0 || end || self.fault.is_some()
+    }
+
+    /// Whether both ends have acknowledged the other's FIN.
+    pub(super) fn is_over(&self) -> bool {
+        self.down.fin_acked && self.up.fin_arrived
     }
 
     /// How much one read of `size` gives.
     pub(super) fn readable(&mut self, size: u64) -> u64 {
-        let mut there = (self.arrived - self.read).min(size);
+        let mut there = self.up.unread().min(size);
         match self.mark {
-            Some(mark) if mark > self.read => there = there.min(mark - self.read),
+            Some(mark) if mark > self.up.read => there = there.min(mark - self.up.read),
             _ => self.mark = None,
         }
         there
@@ -124,85 +164,91 @@ impl Duplex {
 
     /// Whether a read that stopped here stopped at urgent data.
     pub(super) fn is_at_mark(&self) -> bool {
-        self.mark == Some(self.read)
+        self.mark == Some(self.up.read)
     }
 
-    /// Bytes of the peer's come in. A closed end answers with an RST.
-    pub(super) fn arrive(&mut self, count: u64) {
-        if self.dropped {
-            return self.cut_off();
+    /// The process at one end takes what came.
+    pub(super) fn take(&mut self, side: Side, count: u64, now: u64) {
+        let pipe = match side {
+            Side::Server => &mut self.up,
+            Side::Client => &mut self.down,
+        };
+        if !pipe.take(count) {
+            return;
         }
-        self.arrived += count;
-        self.edge = true;
+        if self.link.losses > 0 && pipe.is_update() && self.random.one_in(3) {
+            self.link.losses -= 1;
+            pipe.update_lost = true;
+            pipe.tell();
+            return;
+        }
+        self.emit(side, now, false, false);
     }
 
-    /// The peer's urgent data comes in, at the end of what is there.
-    pub(super) fn arrive_urgent(&mut self) {
-        self.mark = Some(self.arrived);
-        self.edge = true;
+    /// The client's urgent data is sent, at the end of what was handed over.
+    pub(super) fn send_urgent(&mut self) {
+        self.urgent = Some(self.up.written);
     }
 
-    pub(super) fn arrive_fin(&mut self) {
-        self.peer_fin = true;
-        self.edge = true;
-    }
-
-    /// The connection breaks: an RST of the peer, or an error of the network.
+    /// The connection breaks at the server's end.
     pub(super) fn fail(&mut self, error: i32) {
-        if !self.dead {
+        if !self.dead && !self.cut {
             self.fault = Some(error);
             self.dead = true;
             self.edge = true;
+            self.down.purged = true;
         }
     }
 
-    /// The peer closes its socket: with unread bytes that is an RST.
-    pub(super) fn close_peer(&mut self) {
-        if self.received < self.delivered {
-            self.fail(libc::ECONNRESET);
-        } else if !self.peer_fin {
-            self.arrive_fin();
+    /// The network loses the client.
+    pub(super) fn vanish(&mut self, how: Vanishing) {
+        self.vanished = Some(how);
+        self.up.purged = true;
+        self.to_client.clear();
+        self.to_server.clear();
+    }
+
+    /// The client resets the connection.
+    pub(super) fn reset_by_peer(&mut self, now: u64) {
+        if !self.peer_reset {
+            self.peer_reset = true;
+            self.up.purged = true;
+            self.emit(Side::Client, now, true, false);
         }
+    }
+
+    /// The client closes its socket: with unread bytes that is an RST.
+    pub(super) fn close_peer(&mut self, now: u64) {
         self.peer_closed = true;
-    }
-
-    /// What is in the server's send queue comes to the peer's kernel, as far as there is room.
-    pub(super) fn deliver(&mut self) {
-        if self.dead || self.cut {
-            return;
-        }
-        let waiting = self.written - self.delivered;
-        if self.peer_closed && waiting > 0 {
-            return self.fail(libc::ECONNRESET);
-        }
-        self.delivered += waiting.min(self.sizes.peer - (self.delivered - self.received));
-        if self.fin && self.delivered == self.written {
-            self.fin_arrived = true;
-        }
-        if self.starved && self.is_writable() {
-            self.starved = false;
-            self.edge = true;
+        if self.down.unread() > 0 {
+            self.reset_by_peer(now);
+        } else {
+            self.up.fin = true;
         }
     }
 
     /// The server's end closes: unread bytes or a wish make that an RST.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close(&mut self, now: u64) {
         self.dropped = true;
-        if self.reset_asked || self.arrived > self.read {
-            self.cut_off();
+        if self.reset_asked || self.up.unread() > 0 {
+            self.cut_off(now);
         } else {
-            self.fin = true;
+            self.down.fin = true;
         }
     }
 
-    /// Nobody listens.
-    pub(super) fn refuse(&mut self) {
+    /// Nobody listens, or nobody does any more.
+    pub(super) fn refuse(&mut self, now: u64) {
         self.dropped = true;
-        self.cut_off();
+        self.cut_off(now);
     }
 
-    fn cut_off(&mut self) {
-        self.cut |= !self.dead;
+    pub(super) fn cut_off(&mut self, now: u64) {
+        if !self.dead && !self.cut {
+            self.cut = true;
+            self.down.purged = true;
+            self.emit(Side::Server, now, true, false);
+        }
     }
 
     /// What a poll reports of the server's end now.
@@ -212,10 +258,10 @@ impl Duplex {
         self.starved |= !writable;
         let mut flags = Readiness::NONE;
         for (said, flag) in [
-            (self.arrived > self.read || self.peer_fin || self.dead, Readiness::READABLE),
+            (self.up.unread() > 0 || self.up.fin_arrived || self.dead, Readiness::READABLE),
             (self.mark.is_some(), Readiness::READABLE | Readiness::PRIORITY),
             (writable || self.dead, Readiness::WRITABLE),
-            (self.peer_fin || self.dead, Readiness::CLOSED),
+            (self.up.fin_arrived || self.dead, Readiness::CLOSED),
             (self.fault.is_some(), Readiness::ERROR),
         ] {
             if said {
@@ -225,8 +271,8 @@ impl Duplex {
         flags
     }
 
-    /// What the kernel says is not acknowledged, the FIN included.
-    pub(super) fn unacknowledged(&self) -> u64 {
-        self.written - self.delivered + u64::from(self.fin && !self.fin_arrived)
+    /// Has a packet for the server come earlier than it would.
+    pub(super) fn hurry(&mut self, now: u64) {
+        self.to_server.hurry(now);
     }
 }

@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 
 use super::Shared;
-use crate::engine::status::{Locality, Status, Transport};
+use crate::engine::status::{Locality, Status};
 use crate::engine::stream::Stream;
 
 #[derive(Debug)]
@@ -87,22 +87,23 @@ impl Stream for End {
     type Kernel = ();
 
     fn locality(&self) -> Locality {
-        Locality::Host
+        self.network.lock().lines[self.at].duplex.link.locality
     }
 
     fn status(&mut self, (): &mut ()) -> Status {
-        let unacknowledged = self.network.lock().lines[self.at].duplex.unacknowledged() as u32;
-        Status::Alive(Transport { unacknowledged, ..Transport::default() })
+        self.network.lock().status(self.at)
     }
 
-    fn quick_ack(&mut self) {}
+    fn quick_ack(&mut self) {
+        self.network.lock().quick_ack(self.at);
+    }
 
     fn receive_buffer(&self) -> usize {
-        64 << 10
+        self.network.lock().lines[self.at].duplex.up.size as usize
     }
 
     fn send_buffer(&self) -> usize {
-        64 << 10
+        self.network.lock().lines[self.at].duplex.down.capacity as usize
     }
 }
 

@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::Shared;
-use super::door::Tap;
+use super::accept::Tap;
 use super::end::End;
 use super::network::Network;
 use super::plan::{Act, Plan};
 use super::random::Random;
-use crate::accept::queue::{AcceptQueue, Ownership};
+use crate::accept::queue::AcceptQueue;
 use crate::engine::Engine;
-use crate::engine::phase::{Cause, Phase};
+use crate::engine::phase::Phase;
 use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
-use crate::token::{Readiness, TokenRange};
+use crate::token::Readiness;
 
 /// Turns after which a life counts as endless.
 const TURNS: u64 = 2_000_000;
@@ -23,7 +23,7 @@ const TURNS: u64 = 2_000_000;
 pub(super) struct Host {
     /// `None` once dropped.
     pub(super) core: Option<ServerCore<Tap>>,
-    handle: ShutdownHandle,
+    pub(super) handle: ShutdownHandle,
     pub(super) network: Shared,
     pub(super) random: Random,
     pub(super) plan: Plan,
@@ -43,10 +43,14 @@ pub(super) struct Host {
     pub(super) forced: Option<u64>,
     /// The phase that was asked for through the handle.
     pub(super) asked: Phase,
-    /// Turns ended since the engine was to be in its last phase.
+    /// When a turn ended first in the last phase, and turns ended since the end of that.
+    pub(super) looked: Option<u64>,
     pub(super) overtime: u64,
-    /// Turns in a row that were called for and moved nothing.
+    /// Turns in a row that were called for and moved nothing, and when the first of them was.
     pub(super) idle_turns: u64,
+    idle_since: u64,
+    /// The poll of this turn was interrupted.
+    pub(super) interrupted: bool,
     /// Clients taken in by this turn.
     pub(super) taken: usize,
     last_progress: u64,
@@ -63,7 +67,7 @@ impl Host {
         let mut core = ServerCore::new(&plan.config);
         core.engine.observe(Box::new(network.clone()));
         for (at, door) in plan.doors.iter().enumerate() {
-            core.acceptor.add(AcceptQueue::new(Tap::new(&network, at), door.owned));
+            core.acceptor.add(AcceptQueue::new(Tap::new(&network, at), door.is_owned()));
         }
         core.register(&network, plan.tokens, plan.capacity).unwrap();
         Self {
@@ -83,8 +87,11 @@ impl Host {
             requested: None,
             forced: None,
             asked: Phase::Running,
+            looked: None,
             overtime: 0,
             idle_turns: 0,
+            idle_since: 0,
+            interrupted: false,
             taken: 0,
             last_progress: 0,
             corners: BTreeSet::new(),
@@ -116,7 +123,7 @@ impl Host {
     }
 
     /// The instant to tell the engine: now, or one that it was told before.
-    fn told(&mut self) -> Instant {
+    pub(super) fn told(&mut self) -> Instant {
         let back = self.random.percent(self.plan.manners.old_clock);
         let back = if back { self.random.below(self.now + 1) } else { 0 };
         self.base + Duration::from_micros(self.now - back)
@@ -132,12 +139,13 @@ impl Host {
         Some(u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX >> 1))
     }
 
-    /// Sleeps until there is something to do. Returns whether a deadline, not an event, ended it.
+    /// Sleeps until there is something to do. Answers whether a deadline, not an event, ended it.
     fn sleep(&mut self) -> Result<bool, String> {
+        self.interrupted = self.random.percent(self.plan.manners.interrupted);
         let deadline = self.deadline();
         let network = self.network.lock();
         let knocks = network.doors.iter().any(|door| door.edge);
-        let busy = !network.ready.is_empty() || knocks;
+        let busy = (!network.ready.is_empty() || knocks) && !self.interrupted;
         let act = self.plan.acts.front().map(|(at, _)| *at);
         let wake = network.next_wake();
         drop(network);
@@ -148,19 +156,33 @@ impl Host {
             Some(next) => self.now = self.now.max(next) + self.random.below(3),
             None => self.ask_more()?,
         }
-        let end = self.plan.span.saturating_mul(60);
+        let end = self.plan.span.saturating_mul(60) + 120_000_000;
         if self.now > end && self.forced.is_none() {
             self.ask_more()?;
+        }
+        if let Some((_, until)) = self.plan.frozen.take_if(|(from, _)| *from <= self.now) {
+            self.network.lock().tell(|| format!("host: stands still until {until}"));
+            self.now = self.now.max(until);
+            self.looked = None;
+            self.interrupted = self.random.one_in(2);
         }
         if self.random.percent(self.plan.manners.late) {
             let hours = if self.random.one_in(50) { self.random.below(9) } else { 0 };
             self.now += self.random.size(self.plan.span) + hours * 3_600_000_000;
+            // What is bounded from a turn on is so from the next one.
+            self.looked = None;
         }
         self.turns += 1;
         if self.turns > TURNS {
             return Err("a life without end".to_owned());
         }
-        self.network.lock().run_until(self.now);
+        let mut network = self.network.lock();
+        network.run_until(self.now);
+        if deadline.is_some_and(|at| self.now > at.saturating_add(5_000)) {
+            network.tardy_at = self.now;
+        }
+        drop(network);
+        self.network.lock().tell(|| format!("host: wakes, the deadline is {deadline:?}"));
         Ok(timer)
     }
 
@@ -208,6 +230,10 @@ impl Host {
     fn harvest(&mut self) -> Vec<(Token, Readiness)> {
         let manners = self.plan.manners;
         let mut network = self.network.lock();
+        if self.interrupted {
+            network.tell(|| "host: interrupted".to_owned());
+            return Vec::new();
+        }
         let mut batch = network.harvest_doors();
         while batch.len() < manners.events
             && let Some(event) = network.harvest()
@@ -248,78 +274,6 @@ impl Host {
         }
     }
 
-    /// Does what the plan has for now.
-    fn act(&mut self, first: &mut bool) {
-        while let Some((_, act)) = self.plan.acts.front().copied().filter(|(at, _)| *at <= self.now)
-        {
-            self.plan.acts.pop_front();
-            let now = if *first { self.instant() } else { self.told() };
-            *first &= !matches!(act, Act::Shutdown | Act::Force | Act::Drop);
-            self.network.lock().tell(|| format!("host: {act:?}"));
-            self.network.lock().epoch += 1;
-            let Some(core) = &mut self.core else { return };
-            match act {
-                Act::Shutdown => core.shut_down(Cause::Requested, &self.network, now),
-                Act::Force => core.force(Cause::Requested, &self.network, now),
-                Act::AskShutdown => {
-                    self.handle.begin_shutdown();
-                    self.asked = self.asked.max(Phase::LameDuck);
-                }
-                Act::AskForce => {
-                    self.handle.force_shutdown();
-                    self.asked = Phase::Forcing;
-                }
-                Act::Disown => {
-                    (0..self.plan.doors.len())
-                        .for_each(|at| core.acceptor.set_ownership(at, Ownership::Shared));
-                    self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = false);
-                }
-                Act::Own => {
-                    (0..self.plan.doors.len())
-                        .for_each(|at| core.acceptor.set_ownership(at, Ownership::Exclusive));
-                    self.network.lock().doors.iter_mut().for_each(|door| door.make.owned = true);
-                }
-                Act::Leave => {
-                    self.was_away = true;
-                    let stranger = Network::new(Random::new(0), &self.plan, false);
-                    let mistaken = core.deregister(&Shared::new(stranger)).is_ok();
-                    self.network.lock().departed = 0;
-                    core.deregister(&self.network).unwrap();
-                    let mut network = self.network.lock();
-                    network.note_departure();
-                    if mistaken && network.departed > 0 || core.tokens().is_some() {
-                        network.blame(usize::MAX, "left the wrong poll, or none");
-                    }
-                }
-                Act::Return => {
-                    let first = self.random.below(1000) as usize;
-                    let tokens = TokenRange::new(first..first + self.plan.tokens.len());
-                    self.network.lock().tokens = tokens;
-                    self.plan.tokens = tokens;
-                    core.register(&self.network, tokens, self.plan.capacity).unwrap();
-                }
-                Act::Drop => {
-                    self.network.lock().dropping = true;
-                    self.core = None;
-                    return;
-                }
-            }
-            self.note_requests();
-        }
-    }
-
-    /// Notes when a stop began, and when it was told to end at once.
-    fn note_requests(&mut self) {
-        let Some(core) = &self.core else { return };
-        let phase = core.engine.phase();
-        if phase > Phase::Running {
-            self.requested = self.requested.or(Some(self.now));
-        }
-        if phase >= Phase::Forcing {
-            self.forced = self.forced.or(Some(self.now));
-        }
-    }
-
     fn end_turn(&mut self, now: Instant) {
         let Some(core) = &mut self.core else { return };
         let mut network = self.network.lock();
@@ -348,11 +302,13 @@ impl Host {
         let progress = self.network.lock().progress;
         let moved = std::mem::replace(&mut self.last_progress, progress) != progress;
         if moved || self.events > 0 || !timer {
-            self.idle_turns = 0;
+            (self.idle_turns, self.idle_since) = (0, self.now);
         } else if self.ended {
             self.idle_turns += 1;
         }
-        let most = 12 + 2 * self.plan.clients.len() as u64;
+        // Whoever asks the kernel may do so each millisecond.
+        let asking = (self.now - self.idle_since) / 900;
+        let most = 12 + 2 * self.plan.clients.len() as u64 + asking;
         if self.idle_turns > most {
             return Err(format!("{} turns in a row in vain: it spins", self.idle_turns));
         }

@@ -1,11 +1,14 @@
 //! The system calls at the server's end, and what may go wrong with them.
 
 use std::io;
+use std::time::Duration;
 
-use super::duplex::text;
+use super::duplex::{Side, text};
 use super::line::Fate;
 use super::network::Network;
+use crate::engine::call::reason_of;
 use crate::engine::phase::Phase;
+use crate::engine::status::{Status, Timing, Transport};
 
 /// Bytes that one call of the engine may move for one connection, read and written: an echo
 /// through a pipe or by copy, and a discard.
@@ -20,6 +23,7 @@ impl Network {
     /// peer's.
     fn enter(&mut self, at: usize, what: &str) -> Option<io::Error> {
         if self.race_rate > 0 && self.random.one_in(self.race_rate) {
+            self.lines[at].duplex.hurry(self.now);
             self.act(at);
         }
         let epoch = self.epoch;
@@ -81,7 +85,7 @@ impl Network {
         io::Error::from_raw_os_error(error)
     }
 
-    /// Takes up to `most` bytes from the receive queue. Returns how many and where they stand.
+    /// Takes up to `most` bytes from the receive queue. Answers how many and where they stand.
     fn take(&mut self, at: usize, most: u64, what: &str) -> io::Result<(u64, u64)> {
         if let Some(error) = self.enter(at, what) {
             return Err(error);
@@ -97,12 +101,13 @@ impl Network {
             // The others come in just after this call.
             count = self.random.size(count);
         }
+        let now = self.now;
         let line = &mut self.lines[at];
         if count > 0 {
-            let from = line.start + line.duplex.read;
-            line.duplex.read += count;
-            line.duplex.edge |=
-                count < most && line.duplex.arrived > line.duplex.read && !line.duplex.is_at_mark();
+            let from = line.start + line.duplex.up.read;
+            line.duplex.take(Side::Server, count, now);
+            let more = line.duplex.up.unread() > 0;
+            line.duplex.edge |= count < most && more && !line.duplex.is_at_mark();
             if line.fin_at.is_some() {
                 line.late += count;
             }
@@ -114,8 +119,9 @@ impl Network {
         if let Some(error) = line.duplex.fault.take() {
             return Err(self.fail(at, error));
         }
-        if line.duplex.dead || line.duplex.peer_fin {
+        if line.duplex.dead || line.duplex.up.fin_arrived {
             line.duplex.eof_read = true;
+            line.eof_at = now;
             self.progress += 1;
             self.tell(|| format!("line {at}: {what} gives the end"));
             return Ok((0, 0));
@@ -132,9 +138,7 @@ impl Network {
         if line.epoch_bytes > CALL_BYTES {
             self.blame(at, "more bytes than one call may move");
         }
-        let delay = self.random.size(self.lines[at].peer.script.pace);
-        self.wake(at, now + delay);
-        self.note_edge(at);
+        self.settle(at, Some(now + 1));
     }
 
     pub(super) fn read(&mut self, at: usize, buffer: &mut [u8]) -> io::Result<usize> {
@@ -152,8 +156,12 @@ impl Network {
         if let Some(error) = self.enter(at, what) {
             return Err(error);
         }
+        let now = self.now;
         let line = &mut self.lines[at];
-        if line.fin_at.is_some() || size == 0 || line.duplex.written + size > line.duplex.read {
+        if line.fin_at.is_some()
+            || size == 0
+            || line.duplex.down.written + size > line.duplex.up.read
+        {
             self.blame(at, &format!("{what} of {size} bytes, after the FIN or beyond the input"));
         }
         let line = &mut self.lines[at];
@@ -161,16 +169,22 @@ impl Network {
             let error = line.duplex.fault.take().unwrap_or(libc::EPIPE);
             return Err(self.fail(at, error));
         }
-        let mut count = size.min(line.duplex.send_room());
+        if line.held() > 0 && line.last_byte < now {
+            // Something was held, and so nothing read, until now.
+            line.strained_at = Some(now);
+        }
+        let mut count = size.min(line.duplex.down.room());
         if count > 0 && self.race_rate > 0 && self.random.one_in(4) {
             count = if self.random.one_in(4) { 0 } else { self.random.size(count) };
         }
         let line = &mut self.lines[at];
-        line.duplex.starved |= count < size;
-        line.duplex.written += count;
+        if count < size {
+            line.duplex.starved = true;
+            line.full_epoch = line.epoch;
+        }
+        line.duplex.down.written += count;
         self.bytes_written += count;
         if count == 0 {
-            let now = self.now;
             self.wake(at, now + 1);
             return Err(self.fail(at, libc::EAGAIN));
         }
@@ -181,7 +195,7 @@ impl Network {
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<usize> {
         let line = &self.lines[at];
-        if bytes != text(line.start + line.duplex.written, bytes.len()) {
+        if bytes != text(line.start + line.duplex.down.written, bytes.len()) {
             self.blame(at, "bytes that the peer did not send");
         }
         self.give(at, bytes.len() as u64, "write").map(|count| count as usize)
@@ -201,7 +215,7 @@ impl Network {
 
     pub(super) fn drain(&mut self, at: usize, most: u64, from: u64) -> io::Result<u64> {
         let line = &self.lines[at];
-        if line.start + line.duplex.written != from {
+        if line.start + line.duplex.down.written != from {
             self.blame(at, "a pipe with bytes of another place");
         }
         let most = if self.random.one_in(3) { self.random.size(most) } else { most };
@@ -217,13 +231,53 @@ impl Network {
         if line.duplex.dead {
             return Err(self.fail(at, libc::ENOTCONN));
         }
-        line.duplex.fin = true;
+        line.duplex.down.fin = true;
         line.fin_at = Some(now);
+        line.arrived_at_fin = line.duplex.up.arrived;
         self.progress += 1;
         self.tell(|| format!("line {at}: FIN"));
-        let delay = self.random.size(self.lines[at].peer.script.pace);
-        self.wake(at, now + delay);
+        self.settle(at, Some(now + 1));
         Ok(())
+    }
+
+    /// What the kernel says of a connection.
+    pub(super) fn status(&mut self, at: usize) -> Status {
+        let (now, asks) = (self.now, self.asks);
+        let line = &mut self.lines[at];
+        let duplex = &mut line.duplex;
+        let status = if duplex.link.is_unix() {
+            Status::Alive(Transport::default())
+        } else if !asks {
+            Status::Unknown
+        } else if let Some(error) = duplex.fault.take() {
+            line.broke = Some(error);
+            Status::Broken(reason_of(&io::Error::from_raw_os_error(error)))
+        } else if duplex.dead || duplex.is_over() {
+            Status::Acknowledged
+        } else {
+            let (round_trip, variation) = duplex.link.timing();
+            let segment = duplex.up.largest.max(duplex.up.segment.min(536));
+            let micros = |time| Duration::from_micros(time);
+            Status::Alive(Transport {
+                unacknowledged: duplex.down.unacknowledged() as u32,
+                repetitions: duplex.repetitions,
+                timing: Some(Timing {
+                    round_trip: micros(round_trip),
+                    variation: micros(variation),
+                    segment: segment as u32,
+                    since_ack: micros(now - duplex.last_ack),
+                    since_sent: micros(now - duplex.down.last_sent),
+                }),
+            })
+        };
+        self.tell(|| format!("line {at}: {status:?}"));
+        status
+    }
+
+    pub(super) fn quick_ack(&mut self, at: usize) {
+        let now = self.now;
+        self.lines[at].duplex.up.quick_ack(now);
+        self.settle(at, None);
     }
 
     pub(super) fn drop_end(&mut self, at: usize) {
@@ -235,9 +289,9 @@ impl Network {
         }
         let now = self.now;
         let line = &mut self.lines[at];
-        line.duplex.close();
+        line.duplex.close(now);
         self.tell(|| format!("line {at}: closed, {:?}", self.lines[at].fate));
-        self.wake(at, now + 1);
+        self.settle(at, Some(now + 1));
     }
 
     /// A slot comes free.

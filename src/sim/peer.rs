@@ -1,6 +1,6 @@
 //! The far end of a connection: a client by a script.
 
-use super::duplex::Duplex;
+use super::duplex::{Duplex, Side, Vanishing};
 
 /// What a peer does once it has sent everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(super) struct Script {
     pub(super) window: u64,
     /// Bytes to read at a time; 0: it never reads.
     pub(super) gulp: u64,
+    /// It reads nothing from then to then.
+    pub(super) asleep: Option<(u64, u64)>,
     /// Time between two acts, and the time from which it sends no more.
     pub(super) pace: u64,
     pub(super) until: u64,
@@ -43,8 +45,8 @@ pub(super) struct Script {
     pub(super) answer: Answer,
     /// Sends an RST at this time.
     pub(super) reset_at: Option<u64>,
-    /// The network loses it at this time, with this error.
-    pub(super) vanish_at: Option<(u64, i32)>,
+    /// The network loses it at this time.
+    pub(super) vanish_at: Option<(u64, Vanishing)>,
     /// Sends urgent data once so much is sent.
     pub(super) urgent_at: Option<u64>,
 }
@@ -80,7 +82,6 @@ impl Peer {
 
     /// Does what is to be done now. Returns when to be asked again, if not by a packet.
     pub(super) fn act(&mut self, line: &mut Duplex, now: u64) -> Option<u64> {
-        line.deliver();
         if self.gone || self.break_off(line, now) {
             return None;
         }
@@ -90,34 +91,45 @@ impl Peer {
         self.free_at = now.saturating_add(self.script.pace);
         self.take(line, now);
         if self.close_at.is_some_and(|at| at <= now) {
-            line.close_peer();
+            line.close_peer(now);
             self.gone = true;
             return None;
         }
         if !self.gone {
             self.send(line, now);
         }
-        line.deliver();
         self.next(line, now)
     }
 
     fn break_off(&mut self, line: &mut Duplex, now: u64) -> bool {
-        let reset = self.script.reset_at.filter(|at| *at <= now).map(|_| libc::ECONNRESET);
-        let lost = self.script.vanish_at.filter(|(at, _)| *at <= now).map(|(_, error)| error);
-        if let Some(error) = reset.or(lost) {
-            line.fail(error);
+        if self.script.reset_at.is_some_and(|at| at <= now) {
+            line.reset_by_peer(now);
+            self.gone = true;
+        } else if let Some((_, how)) = self.script.vanish_at.filter(|(at, _)| *at <= now) {
+            line.vanish(how);
             self.gone = true;
         }
         self.gone
     }
 
+    /// The end of a sleep that it is in.
+    fn sleeps_until(&self, now: u64) -> Option<u64> {
+        self.script.asleep.filter(|(from, to)| (*from..*to).contains(&now)).map(|(_, to)| to)
+    }
+
     fn take(&mut self, line: &mut Duplex, now: u64) {
-        line.received += (line.delivered - line.received).min(self.script.gulp);
-        let all = line.received == line.delivered;
-        if line.cut && (all || self.script.gulp == 0) {
+        if self.sleeps_until(now).is_some() {
+            return;
+        }
+        let count = line.down.unread().min(self.script.gulp);
+        if count > 0 {
+            line.take(Side::Client, count, now);
+        }
+        let all = line.down.unread() == 0;
+        if line.reset_seen && (all || self.script.gulp == 0) {
             self.saw = self.saw.or(Some(Saw::Reset));
             self.gone = true;
-        } else if line.fin_arrived && all && self.script.gulp > 0 && self.saw.is_none() {
+        } else if line.down.fin_arrived && all && self.script.gulp > 0 && self.saw.is_none() {
             self.saw = Some(Saw::Fin);
             if let Answer::CloseAfter(time) = self.script.answer {
                 self.close_at = Some(now.saturating_add(time));
@@ -127,32 +139,29 @@ impl Peer {
 
     fn may_send(&self, line: &Duplex, now: u64) -> u64 {
         let muted = self.saw.is_some() && self.script.answer != Answer::Talk;
-        if line.peer_fin || line.dead || line.cut || muted || now >= self.script.until {
+        if line.up.fin || line.reset_seen || muted || now >= self.script.until {
             return 0;
         }
-        let window = self.script.window.saturating_sub(line.arrived - line.received);
-        let left = self.script.total - line.arrived;
-        window.min(left).min(self.script.chunk).min(line.recv_room())
+        let window = self.script.window.saturating_sub(line.up.written - line.down.read);
+        let left = self.script.total - line.up.written;
+        window.min(left).min(self.script.chunk).min(line.up.room())
     }
 
     fn send(&mut self, line: &mut Duplex, now: u64) {
-        let count = self.may_send(line, now);
-        if count > 0 {
-            line.arrive(count);
-        }
-        if self.script.urgent_at.is_some_and(|at| at <= line.arrived) && !line.dropped {
+        line.up.written += self.may_send(line, now);
+        if self.script.urgent_at.is_some_and(|at| at <= line.up.written) && !line.reset_seen {
             self.script.urgent_at = None;
-            line.arrive_urgent();
+            line.send_urgent();
         }
-        if line.arrived < self.script.total || line.peer_fin || line.dropped {
+        if line.up.written < self.script.total || line.up.fin || line.reset_seen {
             return;
         }
-        let back = line.received == line.arrived || self.script.gulp == 0;
+        let back = line.down.read == line.up.written || self.script.gulp == 0;
         match self.script.ending {
-            Ending::HalfCloseAtOnce => line.arrive_fin(),
-            Ending::HalfClose if back => line.arrive_fin(),
+            Ending::HalfCloseAtOnce => line.up.fin = true,
+            Ending::HalfClose if back => line.up.fin = true,
             Ending::Close if back => {
-                line.close_peer();
+                line.close_peer(now);
                 self.gone = true;
             }
             Ending::Stay | Ending::HalfClose | Ending::Close => {}
@@ -163,11 +172,14 @@ impl Peer {
         if self.gone {
             return None;
         }
-        let busy = self.script.gulp > 0 && line.received < line.delivered;
-        let ending = self.script.gulp > 0 && line.fin_arrived && self.saw.is_none();
-        let soon =
-            (busy || ending || line.cut || self.may_send(line, now) > 0).then_some(self.free_at);
+        let reads = self.script.gulp > 0;
+        let busy = reads && line.down.unread() > 0;
+        let ending = reads && line.down.fin_arrived && self.saw.is_none();
+        let ready = busy || ending || line.reset_seen;
+        let awake = ready.then(|| self.sleeps_until(now).unwrap_or(0).max(self.free_at));
+        let sending = (self.may_send(line, now) > 0).then_some(self.free_at);
+        let closing = self.close_at.map(|at| at.max(self.free_at));
         let lost = self.script.vanish_at.map(|(at, _)| at);
-        [soon, self.close_at, self.script.reset_at, lost].into_iter().flatten().min()
+        [awake, sending, closing, self.script.reset_at, lost].into_iter().flatten().min()
     }
 }

@@ -1,15 +1,22 @@
 //! What one seed stands for: a configuration, the clients, the acts of the host.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
+use std::net::IpAddr;
 
-use super::door::{Make, Scarcity};
+use super::draw;
 use super::duplex::Sizes;
-use super::peer::{Answer, Ending, Script};
+use super::line::Handshake;
+use super::link::Link;
+use super::peer::Script;
 use super::random::Random;
-use crate::config::{Config, Drain};
+use crate::accept::pair::Visibility;
+use crate::accept::queue::Ownership;
+use crate::config::Config;
 use crate::token::TokenRange;
+
+/// When the kernel repeats a SYN-ACK, and when it forgets the handshake, in microseconds.
+pub(super) const REPETITIONS: [u64; 5] = [1_000_000, 3_000_000, 7_000_000, 15_000_000, 31_000_000];
+pub(super) const FORGOTTEN: u64 = 63_000_000;
 
 /// What a host does to its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,24 +29,85 @@ pub(super) enum Act {
     /// Takes the server off its poll, and puts it on one again with other tokens.
     Leave,
     Return,
-    /// Gives the queues to a successor, and takes them back.
+    /// Gives the queues to a successor, and takes them back; leaves open whose they are.
     Disown,
     Own,
+    Undecide,
     /// Drops the server.
     Drop,
+}
+
+/// What there is too little of, and how often.
+#[derive(Clone, Debug)]
+pub(super) struct Scarcity {
+    /// Connections for which there are descriptors.
+    pub(super) descriptors: usize,
+    /// Times, from and to, in which accept gives an error.
+    pub(super) droughts: Vec<(u64, u64, i32)>,
+    /// One call of accept in so many fails for the client's fault or nobody's; 0: none.
+    pub(super) failure_rate: u64,
+    /// One connection in so many cannot be put on the poll; 0: none.
+    pub(super) register_rate: u64,
+}
+
+/// What kind of listening socket it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Make {
+    /// Whose its queue is.
+    pub(super) ownership: Ownership,
+    /// The kernel can keep handshakes out before the close.
+    pub(super) has_gate: bool,
+    /// From then on every call gives this error.
+    pub(super) dies: Option<(u64, i32)>,
+    /// What can be known of its half-open handshakes.
+    pub(super) visibility: Visibility,
+}
+
+impl Make {
+    pub(super) fn is_owned(&self) -> bool {
+        self.ownership == Ownership::Exclusive
+    }
+
+    pub(super) fn is_unix(&self) -> bool {
+        self.visibility == Visibility::NoHandshakes
+    }
 }
 
 /// One client to come.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
+    /// When its SYN comes to the server.
     pub(super) at: u64,
     pub(super) address: IpAddr,
     /// The listener that it comes to.
     pub(super) door: usize,
     pub(super) sizes: Sizes,
+    pub(super) link: Link,
     pub(super) script: Script,
     pub(super) start: u64,
+    pub(super) seed: u64,
     pub(super) hiccups: u32,
+    /// SYN-ACKs that it does not hear.
+    pub(super) deaf: usize,
+    /// How long its last ACK is held back when it has nothing to say.
+    pub(super) ack_delay: u64,
+}
+
+impl Client {
+    pub(super) fn handshake(&self) -> Handshake {
+        let (syn, link) = (self.at, &self.link);
+        if link.is_unix() {
+            return Handshake { syn, connects: Some(syn), completes: syn };
+        }
+        let way = link.delay + link.jitter;
+        let heard = match self.deaf.checked_sub(1) {
+            None => Some(0),
+            Some(missed) => REPETITIONS.get(missed).copied(),
+        };
+        let connects = heard.map(|heard| syn + heard + way);
+        let completes = connects.map_or(u64::MAX, |connects| connects + self.ack_delay + way);
+        Handshake { syn, connects, completes }
+    }
 }
 
 /// How badly a host treats its server; each a chance in percent.
@@ -52,6 +120,8 @@ pub(super) struct Manners {
     pub(super) skipped: u64,
     pub(super) late: u64,
     pub(super) old_clock: u64,
+    /// Polls that a signal interrupts, so that they report nothing.
+    pub(super) interrupted: u64,
     /// Events taken from the poll at a time.
     pub(super) events: usize,
 }
@@ -66,7 +136,11 @@ pub(super) struct Plan {
     pub(super) clients: Vec<Client>,
     /// By time.
     pub(super) acts: VecDeque<(u64, Act)>,
+    /// The host stands still from then to then.
+    pub(super) frozen: Option<(u64, u64)>,
     pub(super) manners: Manners,
+    /// The kernel can be asked about connections.
+    pub(super) asks: bool,
     pub(super) hiccup_rate: u64,
     pub(super) race_rate: u64,
     /// The span in which clients come and act, in microseconds.
@@ -75,20 +149,19 @@ pub(super) struct Plan {
     pub(super) stride: u64,
 }
 
-fn millis(time: u64) -> Duration {
-    Duration::from_millis(time)
-}
-
 impl Plan {
     pub(super) fn new(random: &mut Random) -> Self {
         let grace = random.pick(&[0, 1, 2, 5, 20, 200]);
+        // The round trip of the farthest client, if there are any behind a network.
+        let far = if random.percent(30) { 1_000 * random.size(200) } else { 0 };
         let span = 1000 * random.between(1, 8) * grace.max(random.size(16));
+        let span = if far > 0 && random.one_in(2) { span + 3 * far } else { span };
         let count = match random.below(500) {
             0 => random.between(200, 600),
             1..25 => random.between(13, 60),
             _ => random.size(12),
         };
-        let mut config = config(random, grace, span);
+        let mut config = draw::config(random, grace, span);
         let capacity = match random.below(4) {
             0 => random.between(1, count),
             1 => count,
@@ -106,214 +179,49 @@ impl Plan {
         }
         let storm = random.percent(40);
         let homes = random.between(1, count);
-        let doors = doors(random, span);
-        let scarcity = scarcity(random, span, count);
+        let asks = random.percent(88);
+        let doors = draw::doors(random, span, asks);
+        let scarcity = draw::scarcity(random, span, count);
+        let acts = draw::acts(random, span);
+        let flooded = random.percent(12);
         let clients = (0..count)
-            .map(|_| Client {
-                at: if storm { 0 } else { random.below(span) },
-                address: home(random.below(homes)),
-                door: random.below(doors.len() as u64) as usize,
-                sizes: sizes(random, most, bulk),
-                script: script(random, most, span, bulk),
-                start: random.below(1 << 32),
-                hiccups: random.below(12) as u32,
+            .map(|_| {
+                let door = random.below(doors.len() as u64) as usize;
+                let link = draw::link(random, doors[door].is_unix(), far, asks);
+                let mut script = draw::script(random, most, span, bulk);
+                script.vanish_at = script.vanish_at.filter(|_| !link.is_unix());
+                Client {
+                    at: if storm { 0 } else { random.below(span) },
+                    address: draw::home(random.below(homes), &link),
+                    door,
+                    sizes: draw::sizes(random, most, bulk),
+                    link,
+                    script,
+                    start: random.below(1 << 32),
+                    seed: random.next(),
+                    hiccups: random.below(12) as u32,
+                    deaf: draw::deafness(random, flooded),
+                    ack_delay: if random.percent(30) { random.below(40_000) } else { 0 },
+                }
             })
             .collect();
         let rude = random.percent(50);
         let first = random.below(1000) as usize;
         Self {
-            config,
             capacity: capacity as usize,
             tokens: TokenRange::new(first..first + doors.len() + capacity as usize),
             doors,
             scarcity,
             clients,
-            acts: acts(random, span),
-            manners: manners(random, rude),
+            frozen: draw::frozen(random, &acts, &config, span),
+            acts,
+            config,
+            manners: draw::manners(random, rude),
+            asks,
             hiccup_rate: random.pick(&[0, 0, 4, 30]),
             race_rate: random.pick(&[0, 0, 3, 20]),
             span,
             stride: if count > 12 { 29 } else { random.pick(&[1, 5]) },
         }
-    }
-}
-
-fn config(random: &mut Random, grace: u64, span: u64) -> Config {
-    let span = span / 1000;
-    let budget = match random.below(10) {
-        0 => None,
-        1 => Some(Duration::ZERO),
-        2..5 => Some(millis(random.between(1, span + 1))),
-        _ => Some(millis(20 * span)),
-    };
-    let lame_duck = match budget {
-        Some(budget) if random.percent(30) => budget / random.pick(&[2, 4, 10]),
-        None if random.percent(30) => millis(random.below(span + 1)),
-        _ => Duration::ZERO,
-    };
-    let mut or_ages = |time: Duration| if random.one_in(50) { Duration::MAX } else { time };
-    let (idle_grace, budget) = (or_ages(millis(grace)), budget.map(&mut or_ages));
-    let linger = random.pick(&[0, 1, span / 2, span, 4 * span]);
-    Config {
-        drain: random.pick(&[Drain::Idle, Drain::Flush, Drain::Peer]),
-        idle_grace,
-        linger: if random.one_in(50) { Duration::MAX } else { millis(linger) },
-        idle_timeout: random.percent(35).then(|| millis(random.between(0, 2 * span))),
-        shutdown_timeout: budget,
-        lame_duck,
-        max_per_ip: random.percent(20).then(|| random.between(1, 4) as usize),
-        max_held: random.percent(25).then(|| (64 << 10) + random.size(256 << 10) as usize),
-        ..Config::default()
-    }
-}
-
-fn doors(random: &mut Random, span: u64) -> Vec<Make> {
-    let count = random.pick(&[1, 1, 1, 2, 3]);
-    let door = |_| Make {
-        owned: !random.one_in(8),
-        has_gate: random.percent(70),
-        dies: random
-            .one_in(25)
-            .then(|| (random.below(2 * span), random.pick(&[libc::EBADF, libc::EINVAL]))),
-    };
-    (0..count).map(door).collect()
-}
-
-fn scarcity(random: &mut Random, span: u64, clients: u64) -> Scarcity {
-    let droughts = if random.percent(15) { random.between(1, 3) } else { 0 };
-    let drought = |_| {
-        let from = random.below(2 * span);
-        let errno = random.pick(&[libc::ENFILE, libc::ENOBUFS, libc::ENOMEM]);
-        (from, from + random.size(span), errno)
-    };
-    Scarcity {
-        droughts: (0..droughts).map(drought).collect(),
-        descriptors: match random.below(5) {
-            0 => random.between(1, clients) as usize,
-            _ => usize::MAX,
-        },
-        failure_rate: random.pick(&[0, 0, 0, 3, 20]),
-        register_rate: random.pick(&[0, 0, 0, 0, 0, 0, 3, 20]),
-    }
-}
-
-fn home(number: u64) -> IpAddr {
-    Ipv4Addr::new(127, 0, (number >> 8) as u8, number as u8).into()
-}
-
-fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
-    let mut one = |bulk: bool| match random.below(3) {
-        _ if bulk => most / random.between(1, 20),
-        0 => random.size(64),
-        1 => random.size(4 << 10),
-        _ => random.size(most.clamp(4 << 10, 64 << 10)),
-    };
-    let recv = one(bulk);
-    let roomy = one(false) % 2 == 0;
-    Sizes { recv, send: one(bulk && roomy), peer: one(bulk && roomy) }
-}
-
-fn script(random: &mut Random, most: u64, span: u64, bulk: bool) -> Script {
-    let total = match random.below(12) {
-        0 => 0,
-        1 => u64::MAX >> 1,
-        _ if bulk => most / random.between(1, 8),
-        _ => random.size(most),
-    };
-    let chunk = match most.min(total.max(1)) {
-        whole if bulk => (whole / random.between(1, 8)).max(1),
-        whole => random.size(whole),
-    };
-    let window = match random.below(3) {
-        0 => chunk,
-        1 if !bulk => random.size(most),
-        _ => u64::MAX,
-    };
-    let gulp = match random.below(10) {
-        0 => 0,
-        1 | 2 if bulk => 0,
-        1 | 2 => random.size((most / 64).max(64)),
-        _ => most,
-    };
-    Script {
-        total,
-        chunk,
-        window,
-        gulp,
-        pace: span / random.between(2, 30) + 1,
-        until: random.between(1, 3) * span,
-        ending: random.pick(&[
-            Ending::Stay,
-            Ending::Stay,
-            Ending::HalfCloseAtOnce,
-            Ending::HalfClose,
-            Ending::Close,
-        ]),
-        answer: match random.below(6) {
-            0 => Answer::Never,
-            1 => Answer::Talk,
-            2 => Answer::CloseAfter(random.below(2 * span)),
-            _ => Answer::CloseAfter(0),
-        },
-        reset_at: random.percent(10).then(|| random.below(2 * span)),
-        vanish_at: random
-            .percent(5)
-            .then(|| (random.below(2 * span), random.pick(&[libc::ETIMEDOUT, libc::EHOSTUNREACH]))),
-        urgent_at: random.percent(10).then(|| random.below(total.clamp(1, most))),
-    }
-}
-
-fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
-    let mut acts = Vec::new();
-    if random.percent(90) {
-        let first = random.below(span + span / 2);
-        let act = if random.one_in(10) { Act::Force } else { Act::Shutdown };
-        acts.push((first, or_ask(random, act)));
-        while random.one_in(3) {
-            let act = if random.one_in(20) { Act::Drop } else { Act::Shutdown };
-            let act = if random.percent(40) { Act::Force } else { act };
-            let act = or_ask(random, act);
-            acts.push((first + random.below(2 * span), act));
-        }
-    }
-    if random.one_in(40) {
-        acts.push((random.below(span), Act::Drop));
-    }
-    if random.one_in(8) {
-        let leave = random.below(2 * span);
-        acts.push((leave, Act::Leave));
-        acts.push((leave + random.size(span), Act::Return));
-    }
-    if random.one_in(8) {
-        let disown = random.below(2 * span);
-        acts.push((disown, Act::Disown));
-        if random.one_in(2) {
-            acts.push((disown + random.below(span), Act::Own));
-        }
-    }
-    acts.sort_by_key(|(at, _)| *at);
-    acts.into()
-}
-
-/// The act, or the same through a handle.
-fn or_ask(random: &mut Random, act: Act) -> Act {
-    match act {
-        Act::Shutdown if random.one_in(2) => Act::AskShutdown,
-        Act::Force if random.one_in(2) => Act::AskForce,
-        _ => act,
-    }
-}
-
-fn manners(random: &mut Random, rude: bool) -> Manners {
-    let mut chance = |most: u64| if rude { random.below(most) } else { 0 };
-    Manners {
-        spurious: chance(40),
-        stale: chance(40),
-        repeated: chance(30),
-        shuffled: chance(100),
-        skipped: chance(30),
-        late: chance(20),
-        old_clock: chance(30),
-        events: random.pick(&[1, 3, 64, 1024]),
     }
 }

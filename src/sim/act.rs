@@ -1,0 +1,89 @@
+//! What a host does to its server beside running it.
+
+use super::Shared;
+use super::host::Host;
+use super::network::Network;
+use super::plan::Act;
+use super::random::Random;
+use crate::accept::queue::Ownership;
+use crate::engine::phase::{Cause, Phase};
+use crate::token::TokenRange;
+
+impl Host {
+    /// Does what the plan has for now.
+    pub(super) fn act(&mut self, first: &mut bool) {
+        while let Some((_, act)) = self.plan.acts.front().copied().filter(|(at, _)| *at <= self.now)
+        {
+            self.plan.acts.pop_front();
+            let now = if *first { self.instant() } else { self.told() };
+            *first &= !matches!(act, Act::Shutdown | Act::Force | Act::Drop);
+            self.network.lock().tell(|| format!("host: {act:?}"));
+            self.network.lock().epoch += 1;
+            let Some(core) = &mut self.core else { return };
+            match act {
+                Act::Shutdown => core.shut_down(Cause::Requested, &self.network, now),
+                Act::Force => core.force(Cause::Requested, &self.network, now),
+                Act::AskShutdown => {
+                    self.handle.begin_shutdown();
+                    self.asked = self.asked.max(Phase::LameDuck);
+                }
+                Act::AskForce => {
+                    self.handle.force_shutdown();
+                    self.asked = Phase::Forcing;
+                }
+                Act::Disown => {
+                    self.network.lock().set_ownership(Ownership::Shared);
+                    let all = 0..self.plan.doors.len();
+                    all.for_each(|at| core.acceptor.set_ownership(at, Ownership::Shared));
+                }
+                Act::Own => {
+                    self.network.lock().set_ownership(Ownership::Exclusive);
+                    let all = 0..self.plan.doors.len();
+                    all.for_each(|at| core.acceptor.set_ownership(at, Ownership::Exclusive));
+                }
+                Act::Undecide => {
+                    self.network.lock().set_ownership(Ownership::Undecided);
+                    let all = 0..self.plan.doors.len();
+                    all.for_each(|at| core.acceptor.set_ownership(at, Ownership::Undecided));
+                }
+                Act::Leave => {
+                    self.was_away = true;
+                    let stranger = Network::new(Random::new(0), &self.plan, false);
+                    let mistaken = core.deregister(&Shared::new(stranger)).is_ok();
+                    self.network.lock().departed = 0;
+                    core.deregister(&self.network).unwrap();
+                    let mut network = self.network.lock();
+                    network.note_departure();
+                    if mistaken && network.departed > 0 || core.tokens().is_some() {
+                        network.blame(usize::MAX, "left the wrong poll, or none");
+                    }
+                }
+                Act::Return => {
+                    let first = self.random.below(1000) as usize;
+                    let tokens = TokenRange::new(first..first + self.plan.tokens.len());
+                    self.network.lock().tokens = tokens;
+                    self.plan.tokens = tokens;
+                    core.register(&self.network, tokens, self.plan.capacity).unwrap();
+                }
+                Act::Drop => {
+                    self.network.lock().dropping = true;
+                    self.core = None;
+                    return;
+                }
+            }
+            self.note_requests();
+        }
+    }
+
+    /// Notes when a stop began, and when it was told to end at once.
+    pub(super) fn note_requests(&mut self) {
+        let Some(core) = &self.core else { return };
+        let phase = core.engine.phase();
+        if phase > Phase::Running {
+            self.requested = self.requested.or(Some(self.now));
+        }
+        if phase >= Phase::Forcing {
+            self.forced = self.forced.or(Some(self.now));
+        }
+    }
+}

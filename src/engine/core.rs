@@ -1,7 +1,7 @@
 //! The engine itself: what it holds, and what may be asked of it at any time.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Proof};
 use super::deadline::{Clock, Tick};
@@ -23,6 +23,8 @@ const BUFFER: usize = 64 << 10;
 pub(super) const CONNECTION_BUDGET: usize = 256 << 10;
 /// Readiness of a drive without an event.
 pub(super) const NO_HINT: Readiness = Readiness::NONE;
+/// A stop that is called so long after its deadline was kept from reading.
+const LATE: Duration = Duration::from_millis(20);
 /// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
 pub(super) const SLICE: usize = 256;
 
@@ -37,6 +39,8 @@ pub(crate) struct Engine<S: Stream> {
     pub(super) announced: Phase,
     /// When the stop was requested.
     pub(super) requested: Tick,
+    /// When a stop last went on after a pause in which nobody called it.
+    pub(super) awake: Tick,
     /// What the stop knows of each connection.
     pub(super) visits: Visits,
     pub(super) force: Force,
@@ -56,6 +60,7 @@ impl<S: Stream> Engine<S> {
             buffer: vec![0; BUFFER].into_boxed_slice(),
             announced: Phase::Running,
             requested: Tick::default(),
+            awake: Tick::default(),
             visits: Visits::default(),
             force: Force::Serve,
             orphans: false,
@@ -104,6 +109,20 @@ impl<S: Stream> Engine<S> {
     /// The latest instant that the engine was given.
     pub(crate) fn now(&self) -> Option<Instant> {
         self.clock.now()
+    }
+
+    /// Moves the clock to `now`. Returns that instant, or the latest one given before.
+    ///
+    /// A process that was frozen, or a host that comes late, has read nothing meanwhile: for every
+    /// connection that counts as reading that was held back.
+    pub(super) fn set_clock(&mut self, now: Instant) -> Instant {
+        let is_late = self.stop.phase() == Phase::Draining
+            && self.next_deadline().is_some_and(|due| now.saturating_duration_since(due) >= LATE);
+        let now = self.clock.set(now);
+        if is_late {
+            self.awake = self.clock.tick();
+        }
+        now
     }
 
     /// What asks the kernel, for the whole of a stop.

@@ -25,7 +25,7 @@ impl<S: Stream> Engine<S> {
             }
             Drain::Idle | Drain::Flush | Drain::Peer => round,
         };
-        connection.active().later(self.requested).plus(quiet)
+        connection.active().later(self.requested).later(self.awake).plus(quiet)
     }
 
     fn round(&self, at: u32, connection: &Connection<S>) -> u32 {
@@ -58,8 +58,9 @@ impl<S: Stream> Engine<S> {
         if self.requested.age(now) < graces.max(PATIENCE).max(rounds) {
             return false;
         }
-        let read_freely =
-            !connection.was_held_back() || visit.since_held_back(now) >= self.round(at, connection);
+        let round = self.round(at, connection);
+        let read_freely = (!connection.was_held_back() || visit.since_held_back(now) >= round)
+            && (!self.awake.is_after(self.requested) || self.awake.age(now) >= round);
         let emptied = visit.is_near() || !connection.ended_full();
         if connection.is_dry() && read_freely && emptied {
             return true;

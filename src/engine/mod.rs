@@ -45,7 +45,7 @@ use crate::token::Readiness;
 impl<S: Stream> Engine<S> {
     /// Moves the clock to `now`. Returns that instant, or the latest one given before.
     pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
-        self.clock.set(now)
+        self.set_clock(now)
     }
 
     /// The owner to insert a connection from `peer` under; `None` if the observer refuses it or
@@ -71,7 +71,7 @@ impl<S: Stream> Engine<S> {
         owner: u32,
         now: Instant,
     ) -> Option<u64> {
-        self.clock.set(now);
+        self.set_clock(now);
         let lists = self.table.lists();
         let draining = self.stop.phase() >= Phase::Draining;
         let place = if draining { lists.unvisited() } else { lists.aging() };
@@ -80,7 +80,7 @@ impl<S: Stream> Engine<S> {
 
     /// An event of the connection in a slot. Returns whether there is one.
     pub(crate) fn handle_ready(&mut self, at: u32, ready: Readiness, now: Instant) -> bool {
-        self.clock.set(now);
+        self.set_clock(now);
         match self.table.get(at) {
             None => return false,
             Some(_) => self.drive(at, ready, self.stop.phase() >= Phase::Draining),
@@ -91,7 +91,7 @@ impl<S: Stream> Engine<S> {
     /// Reads what there is from a connection, and sends its FIN if no input and no pending output
     /// is left. Returns whether it did.
     pub(crate) fn close_if_clean(&mut self, id: ConnectionId, now: Instant) -> bool {
-        self.clock.set(now);
+        self.set_clock(now);
         let Some(at) = self.table.find(id) else { return false };
         if self.stop.phase() >= Phase::Forcing {
             return false;
@@ -106,21 +106,21 @@ impl<S: Stream> Engine<S> {
 
     /// Starts the stop, once.
     pub(crate) fn request(&mut self, cause: Cause, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         self.stop.request(cause, now);
         self.announce_phase(now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         self.stop.force(cause, now);
         self.announce_phase(now);
     }
 
     /// Moves the stop on by time; to be called before [`end_turn`](Self::end_turn).
     pub(crate) fn advance(&mut self, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         while self.stop.advance(now) {
             self.announce_phase(now);
         }
@@ -128,7 +128,7 @@ impl<S: Stream> Engine<S> {
 
     /// Everything that is due without an event, each in slices. Returns how many slots it freed.
     pub(crate) fn end_turn(&mut self, now: Instant) -> usize {
-        self.clock.set(now);
+        self.set_clock(now);
         self.turns = self.turns.saturating_add(1);
         match self.stop.phase() {
             Phase::Running | Phase::LameDuck => self.expire_idle(),
@@ -151,7 +151,7 @@ impl<S: Stream> Engine<S> {
 
     /// Finishes the stop if no connection is left.
     pub(crate) fn finish(&mut self, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         if self.table.len() == 0 {
             self.stop.finish(now);
             self.announce_phase(now);
@@ -191,6 +191,7 @@ impl<S: Stream> Engine<S> {
         }
         if self.announced == Phase::Running {
             self.requested = self.clock.tick();
+            self.awake = self.requested;
             let counts = &mut self.table.report.connections;
             counts.open_at_stop = counts.accepted.saturating_sub(counts.closed());
             self.table.report.cause = self.stop.cause().cloned();

@@ -241,7 +241,8 @@ fn overdue(
         (Phase::Finished, _) => return Some("left over in the last phase"),
     }
     let visited = network.visited_at.unwrap_or(when);
-    let since = line.last_byte.max(visited).max(line.resumed_at.get());
+    // A process that was kept from reading waits for another quiet time.
+    let since = line.last_byte.max(visited).max(line.resumed_at.get()).max(network.tardy_at);
     let requested = network.requested_at.unwrap_or(0);
     let round = line.longest_round(requested);
     let quiet = match drain {

@@ -203,7 +203,7 @@ impl<Q: Listen> ServerCore<Q> {
         let asked = match self.requests.get() {
             None => false,
             Some(StopRequest::Graceful) => phase == Phase::Running,
-            Some(StopRequest::Forced) => phase < Phase::Finished,
+            Some(StopRequest::Forced) => phase < Phase::Forcing,
         };
         if asked {
             return Some(now);

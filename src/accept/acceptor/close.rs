@@ -161,6 +161,10 @@ impl<Q: Listen> Acceptor<Q> {
         let others_dump =
             waits.any(|(at, wait)| at != index && wait.as_ref().is_some_and(Wait::is_dumping));
         let Some(wait) = self.wait(index) else { return emptied };
+        if listener.is_dead() {
+            // Nobody comes through it any more.
+            return true;
+        }
         if !others_dump {
             let endpoint = listener.queue.endpoint();
             if wait.step::<Q>(endpoint.as_ref(), engine.kernel(), turn.now, hurry) {
@@ -242,13 +246,15 @@ impl<Q: Listen> Acceptor<Q> {
             BatchEnd::Dead(error) => {
                 warn!("sweep the queue of {}: {error}", listener.name());
                 counts.backlog_left = None;
+                self.listener_failed = true;
+                listener.set_dead();
                 true
             }
         }
     }
 
-    /// Closes the connections that still wait, and counts them. Returns whether that is all that can be
-    /// done: for want of a descriptor it is tried again as long as connections are being closed.
+    /// Closes the connections that still wait, and counts them. Returns whether that is all that
+    /// can be done: for want of a descriptor it is tried again as long as connections are closed.
     fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;

@@ -1,6 +1,5 @@
 //! How a connection is driven: by an event, or without one when a bound cut the work short.
 
-use super::connection::Connection;
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
 use super::echo::{Flow, IoLimits, LEAST_ROOM};
 use super::phase::Phase;
@@ -21,7 +20,7 @@ impl<S: Stream> Engine<S> {
     /// Runs one connection and does what comes of it.
     pub(super) fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
         let phase = self.stop.phase();
-        if phase == Phase::Draining && self.is_unvisited(at) {
+        if phase == Phase::Draining && !self.visits.get(at).is_visited() {
             self.visit(at);
         }
         let room = self.room();
@@ -61,11 +60,6 @@ impl<S: Stream> Engine<S> {
                 self.reschedule(at);
             }
         }
-    }
-
-    fn is_unvisited(&self, at: u32) -> bool {
-        let place = self.table.get(at).map(Connection::place);
-        place == Some(self.table.lists().unvisited())
     }
 
     /// Ends pauses as far as there is room, the longest first.

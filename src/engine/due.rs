@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::connection::Proof;
+use super::connection::{Proof, Stage};
 use super::core::{Engine, NO_HINT, SLICE};
 use super::deadline::{Limit, earlier};
 use super::echo::LEAST_ROOM;
 use super::lists::Place;
 use super::phase::{Force, Phase};
 use super::report::CloseReason;
-use super::status::{Status, Timing};
+use super::status::{Status, Timing, Transport};
 use super::stream::Stream;
 use crate::config::Drain;
 
@@ -74,13 +74,32 @@ impl<S: Stream> Engine<S> {
             // What a peer sent may be in the queue, its event not told yet.
             self.drive(at, NO_HINT, true);
             if self.silent_for(limit) == Some(at) {
-                self.expire(at, limit);
+                self.expire(at);
             }
         }
     }
 
-    fn expire(&mut self, at: u32, limit: Limit) {
+    /// Looks again at a connection whose peer acknowledged something after the last byte.
+    pub(super) fn look_at_idle(&mut self, at: u32) {
+        self.drive(at, NO_HINT, true);
         let Some(connection) = self.table.get(at) else { return };
+        if connection.stage() != Stage::Open {
+            return;
+        }
+        if self.clock.is_past(connection.active(), self.settings.idle_timeout) {
+            self.expire(at);
+        } else {
+            self.table.put(at, self.table.lists().aging());
+        }
+    }
+
+    /// Ends a connection that is idle. Idle time runs from the last acknowledgement too, but for
+    /// one more idle time at most: the kernel tells those of our bytes and of probes not apart.
+    fn expire(&mut self, at: u32) {
+        let limit = self.settings.idle_timeout;
+        let Some(connection) = self.table.get(at) else { return };
+        let silence = connection.active().age(self.clock.tick());
+        let may_wait = silence < limit.millis().saturating_mul(2);
         let (pending, paused) = (connection.pending() > 0, connection.is_paused());
         match self.table.status(at) {
             Status::Alive(transport) if pending || transport.unacknowledged > 0 => {
@@ -97,6 +116,14 @@ impl<S: Stream> Engine<S> {
             Status::Unknown if pending => self.close(at, CloseReason::IdleTimeout, Proof::Reset),
             // We do not read from it: that is no silence of the peer's.
             Status::Alive(_) | Status::Unknown if paused => self.keep(at),
+            Status::Alive(Transport { timing: Some(timing), .. })
+                if may_wait && timing.since_ack.as_millis() < u128::from(limit.millis()) =>
+            {
+                let since = u32::try_from(timing.since_ack.as_millis()).unwrap_or(0);
+                let rest = limit.millis().saturating_sub(since);
+                let now = self.clock.tick();
+                self.table.put_timed(at, now.plus(rest), now);
+            }
             Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
                 self.send_fin(at, CloseReason::IdleTimeout);
             }

@@ -75,6 +75,9 @@ impl<S: Stream> Engine<S> {
         let lists = self.table.lists();
         let draining = self.stop.phase() >= Phase::Draining;
         let place = if draining { lists.unvisited() } else { lists.aging() };
+        if let Some(at) = self.table.vacant() {
+            self.visits.forget(at);
+        }
         self.table.insert(stream, peer, owner, self.clock.mark(), place)
     }
 

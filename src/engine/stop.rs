@@ -100,6 +100,9 @@ impl<S: Stream> Engine<S> {
 
     fn look_at_open(&mut self, at: u32) {
         let now = self.clock.tick();
+        if self.stop.phase() < Phase::Draining || self.settings.drain == Drain::Peer {
+            return self.look_at_idle(at);
+        }
         let Some(connection) = self.table.get(at) else { return };
         if connection.is_held_back() {
             return self.look_at_held(at);

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -108,7 +109,9 @@ fn serve() {
     listener.set_nonblocking(true).expect("an option");
     if way == Way::Daemon {
         let mut command = std::process::Command::new("setsid");
-        drop(command.args(["sleep", "987"]).spawn().expect("a daemon"));
+        command.args(["sleep", "60"]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        drop(command.spawn().expect("a daemon"));
     }
     let start = Instant::now();
     while !stopping.load(SeqCst) {

@@ -281,7 +281,7 @@ impl Service {
         }
         successor.end_turn(now);
         let (claim, pid) = (successor.claim(), successor.pid());
-        if successor.take_let_go() {
+        if successor.take_release() {
             info!(target: TARGET, "process {pid} carries on; this one finishes what it has");
             #[cfg(feature = "systemd")]
             if let Some(manager) = self.manager.take() {

@@ -90,7 +90,7 @@ pub(crate) struct Successor {
     /// The end of the channel was read.
     is_closed: bool,
     /// It has taken over, and this process has not acted on that yet.
-    let_go: bool,
+    released: bool,
     /// When it takes too long.
     due: Option<Instant>,
     /// How long it may take to end after SIGTERM.
@@ -124,7 +124,7 @@ impl Successor {
             giver: Giver::Starting,
             process: Process::Runs,
             is_closed: false,
-            let_go: false,
+            released: false,
             due: now.checked_add(READY_TIMEOUT),
             end_timeout: END_TIMEOUT,
         })
@@ -149,15 +149,15 @@ impl Successor {
     }
 
     /// Returns whether this process is to stop because the successor has taken over, once.
-    pub(crate) fn take_let_go(&mut self) -> bool {
-        mem::take(&mut self.let_go) && self.giver == Giver::Given
+    pub(crate) fn take_release(&mut self) -> bool {
+        mem::take(&mut self.released) && self.giver == Giver::Given
     }
 
     /// Returns whether nothing more is to be expected of it, given that this process has closed
     /// its copies of the sockets, or has not.
     pub(crate) fn is_done(&self, has_copies: bool) -> bool {
         match self.giver {
-            Giver::Given => !has_copies && !self.let_go,
+            Giver::Given => !has_copies && !self.released,
             Giver::Alone => self.process == Process::Ended,
             Giver::Starting | Giver::Withdrawn { .. } | Giver::Offered => false,
         }
@@ -218,7 +218,7 @@ impl Successor {
                 self.due = after(LAST_GRACE);
             }
             Some(GiverAction::LetGo) => {
-                self.let_go = true;
+                self.released = true;
                 self.due = None;
             }
             Some(GiverAction::Terminate) => self.terminate(now),

@@ -3,6 +3,7 @@
 use log::{debug, info, warn};
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use super::{Acceptor, BatchEnd, Turn};
 use crate::accept::handshake::Wait;
 use crate::accept::pair::Visibility;
@@ -17,21 +18,6 @@ const SWEEP: u32 = 1 << 20;
 
 /// How often a queue is looked at of which it is not decided who takes it.
 const UNDECIDED_PAUSE: Duration = Duration::from_millis(5);
-
-/// What a stop knows of the listeners that it closes.
-#[derive(Debug)]
-pub(super) struct Closing<E> {
-    /// By token, for each listener whose queue is the server's alone, once it is gated.
-    waits: Vec<Option<Wait>>,
-    /// When to look at the queues of which it is not decided who takes them.
-    undecided: Option<Instant>,
-    /// The sum over the listeners closed so far; `None` where one is not known.
-    half_open: Option<HalfOpen>,
-    /// Where closed sockets may be found.
-    pub(super) endpoints: Vec<E>,
-    /// Some of them cannot be told from those of siblings.
-    pub(super) shared: bool,
-}
 
 impl<Q: Listen> Acceptor<Q> {
     /// Ends the listeners: deregisters them, keeps new handshakes out, takes in who is waiting

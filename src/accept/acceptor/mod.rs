@@ -1,13 +1,14 @@
 //! Accepting clients from the listeners' queues into the engine.
 
 mod close;
+mod closing;
 
 use log::{debug, error, warn};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::close::Closing;
+use self::closing::Closing;
 use crate::accept::pressure::Gauge;
 use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::config::Config;

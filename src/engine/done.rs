@@ -59,7 +59,7 @@ impl<S: Stream> Engine<S> {
             return false;
         }
         let round = self.round(at, connection);
-        let read_freely = (!connection.was_held_back() || visit.since_held_back(now) >= round)
+        let read_freely = visit.since_held_back(now) >= round
             && (!self.awake.is_after(self.requested) || self.awake.age(now) >= round);
         let emptied = visit.is_near() || !connection.ended_full();
         if connection.is_dry() && read_freely && emptied {

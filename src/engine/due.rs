@@ -1,6 +1,6 @@
 //! What is due without an event: when, and each kind of it in slices.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Proof, Stage};
 use super::core::{Engine, NO_HINT, SLICE};
@@ -100,35 +100,40 @@ impl<S: Stream> Engine<S> {
         let Some(connection) = self.table.get(at) else { return };
         let silence = connection.active().age(self.clock.tick());
         let may_wait = silence < limit.millis().saturating_mul(2);
+        let dry = connection.is_dry();
         let (pending, paused) = (connection.pending() > 0, connection.is_paused());
         match self.table.status(at) {
             Status::Alive(transport) if pending || transport.unacknowledged > 0 => {
-                let stands_still = |timing: Timing| {
-                    let still = timing.since_ack.max(timing.since_sent);
-                    still.as_millis() >= u128::from(limit.millis())
-                };
-                if transport.timing.is_none_or(stands_still) {
+                let still = |timing: Timing| timing.since_ack.max(timing.since_sent);
+                self.wait_on(at, transport.timing.map(still)).unwrap_or_else(|| {
                     self.close(at, CloseReason::IdleTimeout, Proof::Reset);
-                } else {
-                    self.keep(at);
-                }
+                });
             }
             Status::Unknown if pending => self.close(at, CloseReason::IdleTimeout, Proof::Reset),
             // We do not read from it: that is no silence of the peer's.
             Status::Alive(_) | Status::Unknown if paused => self.keep(at),
-            Status::Alive(Transport { timing: Some(timing), .. })
-                if may_wait && timing.since_ack.as_millis() < u128::from(limit.millis()) =>
-            {
-                let since = u32::try_from(timing.since_ack.as_millis()).unwrap_or(0);
-                let rest = limit.millis().saturating_sub(since);
-                let now = self.clock.tick();
-                self.table.put_timed(at, now.plus(rest), now);
+            // A read found that there may be more, and did not get it.
+            Status::Alive(_) | Status::Acknowledged | Status::Unknown if !dry => self.keep(at),
+            Status::Alive(Transport { timing: Some(timing), .. }) if may_wait => {
+                self.wait_on(at, Some(timing.since_ack)).unwrap_or_else(|| {
+                    self.send_fin(at, CloseReason::IdleTimeout);
+                });
             }
             Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
                 self.send_fin(at, CloseReason::IdleTimeout);
             }
             Status::Broken(reason) => self.break_off(at, reason),
         }
+    }
+
+    /// Has a connection looked at again when something lies back for the idle timeout. `None` if
+    /// it does already, or nothing is known of it.
+    fn wait_on(&mut self, at: u32, since: Option<Duration>) -> Option<()> {
+        let since = u32::try_from(since?.as_millis()).ok()?;
+        let rest = self.settings.idle_timeout.millis().checked_sub(since).filter(|it| *it > 0)?;
+        let now = self.clock.tick();
+        self.table.put_timed(at, now.plus(rest), now);
+        Some(())
     }
 
     /// Lets the idle time of a connection begin anew.

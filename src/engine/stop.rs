@@ -61,7 +61,8 @@ impl<S: Stream> Engine<S> {
             Locality::Unix | Locality::Host => None,
             Locality::Network => match connection.stream_mut().status(kernel) {
                 Status::Alive(transport) => transport.timing,
-                Status::Unknown | Status::Acknowledged | Status::Broken(_) => None,
+                Status::Broken(reason) => return self.break_off(at, reason),
+                Status::Unknown | Status::Acknowledged => None,
             },
         };
         let silent = connection.active().age(requested);
@@ -73,7 +74,9 @@ impl<S: Stream> Engine<S> {
             connection.stream_mut().quick_ack();
         }
         let read = connection.read();
-        self.visits.set(at, Visit::new(locality, timing, silent >= silence, read));
+        let mut visit = Visit::new(locality, timing, silent >= silence, read);
+        visit.hold_back(self.clock.tick());
+        self.visits.set(at, visit);
         self.table.put(at, self.table.lists().aging());
         self.reschedule(at);
     }
@@ -131,7 +134,10 @@ impl<S: Stream> Engine<S> {
             Status::Alive(Transport { repetitions: LOST.., unacknowledged, .. }) => {
                 self.close(at, CloseReason::IoError, Proof::Lost(unacknowledged));
             }
-            _ => self.table.put_timed(at, now.plus(HELD_CHECK), now),
+            Status::Broken(reason) => self.break_off(at, reason),
+            Status::Alive(_) | Status::Unknown | Status::Acknowledged => {
+                self.table.put_timed(at, now.plus(HELD_CHECK), now);
+            }
         }
     }
 

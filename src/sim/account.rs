@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::Shared;
-use super::check::{PATIENCE, ROUNDING};
-use super::line::{Fate, Line, Times};
+use super::check::PATIENCE;
+use super::line::{Fate, Line, ROUNDING, Times};
 use super::network::Network;
 use crate::config::Drain;
 use crate::engine::observer::{Closed, ConnectionId, Observer};

@@ -270,6 +270,10 @@ impl<S: Stream> Table<S> {
         if let Some(connection) = self.get_mut(at) {
             connection.touch(mark);
         }
+        if self.get(at).map(Connection::place) == Some(self.lists.aging()) {
+            // It has the youngest byte now.
+            self.put(at, self.lists.aging());
+        }
         self.unwait(at);
         self.make_ready(at);
         true

@@ -1,5 +1,6 @@
 //! How a connection is driven: by an event, or without one when a bound cut the work short.
 
+use super::connection::Stage;
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
 use super::echo::{Flow, IoLimits, LEAST_ROOM};
 use super::phase::Phase;
@@ -20,7 +21,8 @@ impl<S: Stream> Engine<S> {
     /// Runs one connection and does what comes of it.
     pub(super) fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
         let phase = self.stop.phase();
-        if phase == Phase::Draining && !self.visits.get(at).is_visited() {
+        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
+        if phase == Phase::Draining && is_open && !self.visits.get(at).is_visited() {
             self.visit(at);
         }
         let room = self.room();

@@ -113,7 +113,10 @@ impl<S: Stream> Engine<S> {
             // We do not read from it: that is no silence of the peer's.
             Status::Alive(_) | Status::Unknown if paused => self.keep(at),
             // A read found that there may be more, and did not get it.
-            Status::Alive(_) | Status::Acknowledged | Status::Unknown if !dry => self.keep(at),
+            Status::Alive(_) | Status::Acknowledged | Status::Unknown if !dry => {
+                let now = self.clock.tick();
+                self.table.put_timed(at, now.plus(1), now);
+            }
             Status::Alive(Transport { timing: Some(timing), .. }) if may_wait => {
                 self.wait_on(at, Some(timing.since_ack)).unwrap_or_else(|| {
                     self.send_fin(at, CloseReason::IdleTimeout);

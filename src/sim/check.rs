@@ -240,6 +240,8 @@ fn overdue(
     }
     let visited = network.visited_at.unwrap_or(when);
     let since = line.last_byte.max(visited).max(line.resumed_at.get());
+    // A process that was kept from reading waits for another quiet time.
+    let since = since.max(network.tardy_at);
     let requested = network.requested_at.unwrap_or(0);
     let round = line.longest_round(requested);
     let quiet = match drain {

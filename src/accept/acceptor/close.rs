@@ -266,7 +266,11 @@ impl<Q: Listen> Acceptor<Q> {
                 }
                 Accepted::Empty => return true,
                 Accepted::Broken(_) => {}
-                Accepted::Exhausted(_) if open > 0 => return false,
+                Accepted::Exhausted(_) if open > 0 => {
+                    // Until a connection is closed.
+                    listener.set_full();
+                    return false;
+                }
                 Accepted::Exhausted(error) | Accepted::Dead(error) => {
                     warn!("count the queue of {}: {error}", listener.name());
                     *left = None;

@@ -12,6 +12,10 @@ pub struct Discard;
 impl Protocol for Discard {
     type State = ();
 
+    fn name(&self) -> &'static str {
+        "discard"
+    }
+
     fn open(&mut self, _: Option<SocketAddr>, _: Context) {}
 
     fn input(

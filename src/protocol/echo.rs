@@ -20,6 +20,10 @@ pub struct Repeat;
 impl Protocol for Repeat {
     type State = ();
 
+    fn name(&self) -> &'static str {
+        "repeat"
+    }
+
     fn open(&mut self, _: Option<SocketAddr>, _: Context) {}
 
     fn input(

@@ -97,7 +97,7 @@ impl Network {
             CloseReason::IoError => line.broke.is_some_and(|error| !of_reset(error)),
             CloseReason::IdleTimeout => line.fin_at.is_some() || expired,
             CloseReason::Drained => line.fin_at.is_some(),
-            CloseReason::HostClosed => false,
+            CloseReason::HostClosed | CloseReason::ProtocolClosed => false,
             CloseReason::ForcedClean => forced && bytes.unsent == 0,
             CloseReason::ForcedLossy => forced && bytes.unsent > 0,
         };

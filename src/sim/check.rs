@@ -5,7 +5,7 @@ use super::line::{Fate, Line, Times};
 use super::network::Network;
 use super::peer::Saw;
 use crate::config::Drain;
-use crate::engine::echo::LEAST_ROOM;
+use crate::engine::dialogue::LEAST_ROOM;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{CloseReason, Grade, Report, Stats};
 use crate::token::Readiness;

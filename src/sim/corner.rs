@@ -108,6 +108,7 @@ impl Host {
                 CloseReason::IdleTimeout => "closed idle timeout",
                 CloseReason::IoError => "closed io error",
                 CloseReason::PeerClosed => "closed peer closed",
+                CloseReason::ProtocolClosed => "closed by the protocol",
                 CloseReason::ResetByPeer => "closed reset by peer",
             });
             let drained = closed.reason == CloseReason::Drained;

@@ -6,7 +6,6 @@ use super::{Context, Input, Next, Output, Protocol};
 
 /// Throws away whatever comes (RFC 863). It counts no requests.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct Discard;
 
 impl Protocol for Discard {

@@ -119,8 +119,7 @@ fn requests_are_accounted_for_beside_the_bytes() {
     report.bytes.served = 8;
     report.bytes.incomplete = 2;
     report.bytes.produced = 7;
-    report.requests =
-        Some(RequestCounts { taken: 5, answered: 3, unanswered: 0, aborted: 1 });
+    report.requests = Some(RequestCounts { taken: 5, answered: 3, unanswered: 0, aborted: 1 });
     report.connections.forced_lossy = 0;
     report.connections.backlog_left = Some(0);
     let json = report.to_json(Grade::Lossless);

@@ -9,6 +9,7 @@ use crate::accept::pair::Visibility;
 use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier};
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::Phase;
 use crate::engine::report::HalfOpen;
 
@@ -38,7 +39,11 @@ impl<Q: Listen> Acceptor<Q> {
     /// until no half-open handshake is left, and closes them; what is not done yet stays for
     /// another call. Under force who waits is counted and let go. Without tokens the listeners
     /// are on no poll, and only force may end them.
-    pub(crate) fn close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+    pub(crate) fn close<P: Speaks>(
+        &mut self,
+        engine: &mut Engine<Q::Stream, P>,
+        turn: Turn<'_, Q>,
+    ) {
         if self.closing.is_none() {
             self.begin_close(engine, turn);
         }
@@ -89,7 +94,7 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    fn begin_close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+    fn begin_close<P: Speaks>(&mut self, engine: &mut Engine<Q::Stream, P>, turn: Turn<'_, Q>) {
         engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
         engine.report_mut().gated = Some(true);
         if let Some(listener) = self.listeners.iter_mut().flatten().next() {
@@ -119,11 +124,11 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Gates a queue that is the server's alone, and begins to wait for half-open handshakes.
-    fn gate(
+    fn gate<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         now: Instant,
     ) {
         let visibility = listener.queue.visibility(engine.kernel());
@@ -140,11 +145,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Goes on with the end of one listener. Returns whether it may be closed: nobody is waited
     /// for, and after that its queue was seen empty.
-    fn close_one(
+    fn close_one<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         if self.wait(index).is_none() {
@@ -206,11 +211,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Takes in who is waiting, or lets them go under force. Returns whether the queue was seen
     /// empty.
-    fn empty(
+    fn empty<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         let emptied = if engine.phase() >= Phase::Forcing {
@@ -227,10 +232,10 @@ impl<Q: Listen> Acceptor<Q> {
         emptied
     }
 
-    fn sweep(
+    fn sweep<P: Speaks>(
         &mut self,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         let (before, lost) = (engine.report().connections.accepted, self.register_failures);
@@ -255,7 +260,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Closes the connections that still wait, and counts them. Returns whether that is all that
     /// can be done: for want of a descriptor it is tried again as long as connections are closed.
-    fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
+    fn abandon<P: Speaks>(
+        &mut self,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream, P>,
+    ) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;
         for _ in 0..SWEEP {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Proof};
 use super::deadline::{Clock, Tick};
-use super::echo::{IoContext, IoLimits};
+use super::dialogue::{IoContext, IoLimits, Speaks};
 use super::observer::Observer;
 use super::phase::{Force, Phase, Stop, StopLimits};
 use super::quota::Quota;
@@ -13,8 +13,10 @@ use super::report::{CloseReason, Report};
 use super::settings::Settings;
 use super::stream::Stream;
 use super::table::Table;
+use super::timer::Timers;
 use super::visit::Visits;
 use crate::config::Config;
+use crate::protocol::{ConnectionId, Context, Echo};
 use crate::token::Readiness;
 
 /// The one read buffer.
@@ -29,8 +31,8 @@ const LATE: Duration = Duration::from_millis(20);
 pub(super) const SLICE: usize = 256;
 
 /// The state of a server, apart from its sockets' registration and its listeners.
-pub(crate) struct Engine<S: Stream> {
-    pub(crate) table: Table<S>,
+pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
+    pub(crate) table: Table<S, P>,
     pub(super) stop: Stop,
     pub(crate) settings: Settings,
     pub(super) clock: Clock,
@@ -47,13 +49,24 @@ pub(crate) struct Engine<S: Stream> {
     /// A connection was closed whose bytes the kernel may still be sending.
     pub(super) orphans: bool,
     pub(super) turns: u64,
+    /// When protocols have something to say.
+    pub(super) timers: Timers,
+    /// More connections are to be resumed than one turn does.
+    pub(super) more_resumes: bool,
 }
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream> Engine<S, Echo> {
+    /// An engine that echoes.
     pub(crate) fn new(config: &Config) -> Self {
+        Self::serving(Echo, config)
+    }
+}
+
+impl<S: Stream, P: Speaks> Engine<S, P> {
+    pub(crate) fn serving(protocol: P, config: &Config) -> Self {
         let limits = StopLimits { budget: config.shutdown_timeout, lame_duck: config.lame_duck };
         Self {
-            table: Table::new(Quota::new(config.max_per_ip)),
+            table: Table::new(protocol, Quota::new(config.max_per_ip)),
             stop: Stop::new(limits),
             settings: Settings::new(config),
             clock: Clock::new(),
@@ -65,6 +78,8 @@ impl<S: Stream> Engine<S> {
             force: Force::Serve,
             orphans: false,
             turns: 0,
+            timers: Timers::default(),
+            more_resumes: false,
         }
     }
 
@@ -145,8 +160,18 @@ impl<S: Stream> Engine<S> {
         &mut self,
         at: u32,
         limits: IoLimits,
-    ) -> Option<(&mut Connection<S>, IoContext<'_, S::Pipe>)> {
+    ) -> Option<(&mut Connection<S, P>, IoContext<'_, S::Pipe, P>)> {
+        if P::HAS_CALLS {
+            let context = self.context(at);
+            self.table.shared.enter(context);
+        }
         self.table.io(at, &mut self.buffer, limits, self.clock.mark())
+    }
+
+    /// The circumstances of the calls for the connection in a slot.
+    fn context(&self, at: u32) -> Option<Context> {
+        let id = ConnectionId::new(at, self.table.get(at)?.number());
+        Some(Context::new(id, self.stop.phase(), self.clock.now()?))
     }
 
     /// Closes a connection; every close comes through here.

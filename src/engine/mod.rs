@@ -8,6 +8,7 @@ pub(crate) mod call;
 pub(crate) mod connection;
 mod core;
 pub(crate) mod deadline;
+pub(crate) mod dialogue;
 mod done;
 mod drive;
 mod due;
@@ -20,6 +21,8 @@ pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
+mod requests;
+mod resume;
 pub(crate) mod settings;
 pub(crate) mod status;
 mod stop;
@@ -27,6 +30,7 @@ pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod visit;
 
 use log::info;
@@ -36,13 +40,14 @@ use std::time::{Duration, Instant};
 use self::connection::{Connection, Proof};
 pub(crate) use self::core::Engine;
 use self::core::NO_HINT;
+use self::dialogue::Speaks;
 use self::observer::ConnectionId;
 use self::phase::{Cause, Phase};
 use self::report::{CloseReason, Report, Stats};
 use self::stream::Stream;
 use crate::token::Readiness;
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Moves the clock to `now`. Returns that instant, or the latest one given before.
     pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
         self.set_clock(now)
@@ -75,10 +80,15 @@ impl<S: Stream> Engine<S> {
         let lists = self.table.lists();
         let draining = self.stop.phase() >= Phase::Draining;
         let place = if draining { lists.unvisited() } else { lists.aging() };
-        if let Some(at) = self.table.vacant() {
-            self.visits.forget(at);
+        let at = self.table.vacant()?;
+        self.visits.forget(at);
+        let moment = (self.stop.phase(), self.clock.now().unwrap_or(now));
+        let number = self.table.insert(stream, peer, owner, self.clock.mark(), place, moment)?;
+        if P::HAS_CALLS {
+            // The first words may be ours.
+            self.drive(at, NO_HINT, false);
         }
-        self.table.insert(stream, peer, owner, self.clock.mark(), place)
+        Some(number)
     }
 
     /// An event of the connection in a slot. Returns whether there is one.
@@ -100,7 +110,7 @@ impl<S: Stream> Engine<S> {
             return false;
         }
         self.drive(at, NO_HINT, true);
-        let clean = self.table.get(at).is_some_and(Connection::is_dry);
+        let clean = self.table.get(at).is_some_and(Connection::is_clean);
         if clean {
             self.send_fin(at, CloseReason::HostClosed);
         }
@@ -139,9 +149,12 @@ impl<S: Stream> Engine<S> {
             Phase::Forcing => self.force_slice(),
             Phase::Finished => {}
         }
+        if P::HAS_CALLS {
+            self.resume_due();
+        }
         self.look_at_due();
         self.expire_linger();
-        self.resume();
+        self.end_pauses();
         self.pump_ready();
         self.table.report.uptime = self.clock.elapsed();
         self.reap()
@@ -171,6 +184,7 @@ impl<S: Stream> Engine<S> {
             read: bytes.read,
             written: bytes.written.saturating_add(self.table.report.destroyed),
             held: bytes.held(),
+            requests: self.table.report.requests,
             turns: self.turns,
             ..Stats::default()
         }
@@ -179,7 +193,11 @@ impl<S: Stream> Engine<S> {
     /// Ends a connection at once: what is not pending goes out by the kernel, with our FIN.
     fn abandon(&mut self, at: u32) {
         self.drive(at, NO_HINT, true);
-        if self.table.get(at).is_some_and(|it| it.is_dry() || it.lingers_for().is_some()) {
+        if self.table.get(at).is_some_and(|it| it.may_end() || it.lingers_for().is_some()) {
+            if P::HAS_CALLS {
+                // The last words are said before a FIN of the kernel's, too.
+                self.send_fin(at, CloseReason::ForcedClean);
+            }
             self.close(at, CloseReason::ForcedClean, Proof::None);
         } else {
             self.close(at, CloseReason::ForcedLossy, Proof::Reset);
@@ -218,7 +236,7 @@ impl<S: Stream> Engine<S> {
     }
 }
 
-impl<S: Stream> Drop for Engine<S> {
+impl<S: Stream, P: Speaks> Drop for Engine<S, P> {
     /// Ends every connection without waiting.
     fn drop(&mut self) {
         if std::thread::panicking() {

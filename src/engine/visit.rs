@@ -33,7 +33,7 @@ pub(super) struct Visit {
     round: u16,
     /// The size of a full segment; zero: unknown.
     segment: u16,
-    /// The low bits of the tick at which reading was last held back.
+    /// The low bits of the tick at which reading was last held back, or of the visit.
     held_back: u16,
     /// Bytes read before, in units, modulo 2^16.
     read: u16,
@@ -113,7 +113,7 @@ impl Visit {
         self.held_back = now.low_half();
     }
 
-    /// Milliseconds since reading was held back, if it was; modulo 2^16.
+    /// Milliseconds since reading was held back, or since the visit; modulo 2^16.
     pub(super) fn since_held_back(self, now: Tick) -> u32 {
         u32::from(now.low_half().wrapping_sub(self.held_back))
     }

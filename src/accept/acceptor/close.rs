@@ -10,6 +10,7 @@ use crate::accept::pair::Visibility;
 use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier};
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::Phase;
 use crate::engine::report::HalfOpen;
 
@@ -24,7 +25,11 @@ impl<Q: Listen> Acceptor<Q> {
     /// is left, and closes them; another call goes on with what is not done yet. Under force the
     /// clients in the queue are counted and closed. Without tokens the listeners are not
     /// registered, and only force may close them.
-    pub(crate) fn close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+    pub(crate) fn close<P: Speaks>(
+        &mut self,
+        engine: &mut Engine<Q::Stream, P>,
+        turn: Turn<'_, Q>,
+    ) {
         if self.closing.is_none() {
             self.begin_close(engine, turn);
         }
@@ -75,7 +80,7 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    fn begin_close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+    fn begin_close<P: Speaks>(&mut self, engine: &mut Engine<Q::Stream, P>, turn: Turn<'_, Q>) {
         engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
         engine.report_mut().gated = Some(true);
         if let Some(listener) = self.listeners.iter_mut().flatten().next() {
@@ -105,11 +110,11 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Gates a queue that only this server owns, and begins to wait for half-open handshakes.
-    fn gate(
+    fn gate<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         now: Instant,
     ) {
         let visibility = listener.queue.visibility(engine.kernel());
@@ -126,11 +131,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Goes on with the close of one listener. Returns whether it may be closed: no handshake is
     /// waited for, and after that its queue was seen empty.
-    fn close_one(
+    fn close_one<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         if self.wait(index).is_none() {
@@ -192,11 +197,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Accepts the clients in the queue, or closes them under force. Returns whether the queue was
     /// seen empty.
-    fn empty(
+    fn empty<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         let emptied = if engine.phase() >= Phase::Forcing {
@@ -213,10 +218,10 @@ impl<Q: Listen> Acceptor<Q> {
         emptied
     }
 
-    fn sweep(
+    fn sweep<P: Speaks>(
         &mut self,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         let (before, lost) = (engine.report().connections.accepted, self.register_failures);
@@ -241,7 +246,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Closes the connections in the queue, and counts them. Returns whether nothing more can be
     /// done: without a free descriptor it is tried again as long as connections are open.
-    fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
+    fn abandon<P: Speaks>(
+        &mut self,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream, P>,
+    ) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;
         for _ in 0..SWEEP {
@@ -252,7 +261,11 @@ impl<Q: Listen> Acceptor<Q> {
                 }
                 Accepted::Empty => return true,
                 Accepted::Broken(_) => {}
-                Accepted::Exhausted(_) if open > 0 => return false,
+                Accepted::Exhausted(_) if open > 0 => {
+                    // Until a connection is closed.
+                    listener.set_full();
+                    return false;
+                }
                 Accepted::Exhausted(error) | Accepted::Dead(error) => {
                     warn!("count the queue of {}: {error}", listener.name());
                     *left = None;

@@ -192,39 +192,95 @@
 //!
 //! # Map of the code
 //!
-//! Each file uses only what stands above it.
+//! Each file uses only what stands above it. A module stands below its children, or where `mod`
+//! stands among them.
 //!
 //! ```text
-//! error                  Error of the set-up
-//! config                 Config, Drain, their ranges
-//! token                  TokenRange, Readiness
-//! engine                 all decisions: no socket, no clock, no registry
-//!   deadline list          points in time, lists through slots
-//!   phase report           the stop and the account of it
-//!   status stream          the kernel's state of a connection, the trait of its stream
-//!   pipe buffer            kernel pipes, pending output
-//!   observer quota         Observer, ConnectionId; connections by address
-//!   call echo connection   reads and writes, the protocol, the life of one connection
-//!   table settings         all connections, the one function that closes; their limits
-//!   due                    the work without an event, in slices
-//! pair                   connections known by their addresses alone
-//! diagnosis pipe socket  sock_diag, splice, a connection's socket as a stream
-//! gate                   what keeps new handshakes out of a queue
-//! intake                 Ownership; failures of accept, when to call it again
-//! handshake orphan       what a stop waits for that has no socket here
-//! pressure               signs of full queues
-//! listener               binding and adopting sockets
-//! acceptor               accepting clients, the sweep of a stop
-//! handle                 ShutdownHandle, HostWaker
-//! driver                 engine, acceptor and requests on any poll, real or simulated
-//! signals                Signals: signals as an event source
-//! server                 Server: the driver on a caller's registry
-//! turn event_loop        EventLoop and its builder: poll, waker, signals and server
-//! load                   the load generator; it uses none of the above
-//! audit                  what a stop costs the clients of any server; nor does this
-//! bench_internals        for the benches of this package
-//! manual                 recipes, as documentation
-//! main.rs, cli           the program; it uses the public API alone
+//! error                    Error of the set-up
+//! config                   Config, Drain, their ranges
+//! token                    TokenRange, Readiness
+//! engine::deadline         points in time
+//! engine::phase            the phases of a stop, its causes and times
+//! engine::report           the account of bytes, connections and requests
+//!   mod text json            the same for people and for programs
+//! protocol                 what a server says to its clients
+//!   context input next output  arguments and result of a call
+//!   contract                 the trait Protocol
+//!   scan                     searching bytes
+//!   echo discard line        the protocols with simple requests
+//!   http                     HTTP/1.1
+//!     reply head chunk exchange
+//!   session                  the order of the calls on one connection
+//!   mod adversary loopback   for tests
+//! engine                   the life of connections: no socket, no clock, no registry
+//!   status stream            the kernel's state of a connection, the trait of its stream
+//!   list lists               lists through slots
+//!   call pipe buffer         reads and writes, kernel pipes, pending output
+//!   dialogue linger          what a protocol needs of a connection; after our FIN
+//!   connection               the life of one connection
+//!   echo requests            the echo; all other protocols
+//!   observer quota settings  Observer, ConnectionId; connections by address; limits
+//!   table                    all connections, and the one function that closes
+//!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has
+//!   drive resume             on an event; on demand of a protocol
+//!   done stop due            when a connection is done; the stop; what is due by time
+//! accept                   accepting clients; the end of the listeners
+//!   pair queue               connections by address; AcceptQueue, Ownership
+//!   handshake pressure       half-open handshakes; signs of full queues
+//!   acceptor                 accepting in turns
+//!     closing mod close        the gate, the sweep and the close of a stop
+//!   orphan                   closed sockets with unacknowledged bytes
+//! net                      all that talks to the kernel about sockets
+//!   gate splice              keeping new handshakes out; moving pages
+//!   sock_diag                the kernel's state of connections
+//!     question reply kernel absent mod pressure
+//!   socket listener          a connection's socket; binding and adopting listeners
+//! server                   Server: the server on a caller's registry
+//!   handle                   ShutdownHandle, HostWaker
+//!   core                     engine, acceptor and requests on any poll, real or simulated
+//!   mod registration         joining and leaving a poll
+//! event_loop               EventLoop: poll, waker, signals and server
+//!   turn_times signals builder
+//! sim                      whole lives of a server, simulated (tests)
+//!   random link direction duplex peer plan door line draw network shared
+//!   end accept kernel exchange host inside check account act verdict corner
+//! load                     the load generator; it uses none of the above but the error
+//!   clock random latency audit results counts
+//!   payload target stream connection verification
+//!   control series observer source plan pool
+//!   worker                   one thread
+//!     part timer connector schedule mod connect finish message phase traffic
+//!   probe run                clients at a stop; the run from its start to its report
+//!     team mod gather ramp stop
+//! audit                    what a stop costs the clients of any server
+//!   class error kind target plan results clock gap tally
+//!   request expected chunked response answer connection
+//!   subject timers learn kernel exchange client crew run course
+//! bench_internals          for the benches of this package
+//! manual                   recipes, as documentation
+//! cli                      the program; it uses the public API alone
+//!   failure output units filter logger  how the program ends, prints, reads values and logs
+//!   address advice limits    addresses, what to do about errors, open files
+//!   atomic_file destination  files that are replaced as a whole; where output goes
+//!   signal report            inherited signals; netgrace report
+//!   serve::unix_socket serve::transfer serve::handover serve::args serve::settings serve::bind
+//!   admin                    serve --admin
+//!     request connection page
+//!   serve                    netgrace serve
+//!     inherited listening      sockets of a service manager; all listening sockets
+//!     predecessor successor    replacement by a new process
+//!     manager report service   the service manager, the log, the running server
+//!   bench                    netgrace bench
+//!     condition value args host limit interface settings usage
+//!     outcome figure chart progress stdout server verdict
+//!     json metrics text svg table publish watch
+//!     merge                      netgrace bench --merge
+//!       field mod part worker
+//!   audit                    netgrace audit
+//!     condition value args process family reach progress server
+//!     outcome limit advice report document picture
+//!   args
+//! main                     its entry
 //! ```
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr, clippy::exit))]

@@ -4,9 +4,10 @@
 mod kernel {
     use mio::net::TcpStream;
     use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+    use std::fs;
+    use std::io;
     use std::os::fd::OwnedFd;
     use std::sync::OnceLock;
-    use std::{fs, io};
 
     use crate::engine::echo::PIPE_BYTES;
 

@@ -12,9 +12,9 @@ use crate::protocol::output::Output;
 /// What a server says to its clients: one value for a server, one [`State`](Self::State) for each
 /// connection.
 ///
-/// The [module](crate::protocol) has an example and the order of the calls. All calls come from within calls
-/// of the server, on its thread; none may block. A protocol is generic code, not a boxed object:
-/// a call costs no more than a function call.
+/// The [module](crate::protocol) has an example and the order of the calls. All calls come from
+/// within calls of the server, on its thread; none may block. A protocol is generic code, not a
+/// boxed object: a call costs no more than a function call.
 pub trait Protocol {
     /// What is remembered of one connection. It lies in the connection's slot, so that `()` costs
     /// no byte and a large state costs its size for each connection, idle ones included: box what

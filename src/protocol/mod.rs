@@ -27,7 +27,9 @@
 //!     ) -> Next {
 //!         match input.bytes().iter().position(|byte| *byte == b'\n') {
 //!             Some(length) => {
-//!                 writeln!(output, "{length}").ok(); // there is room for 16 KiB at least
+//!                 if writeln!(output, "{length}").is_err() { // there is room for 16 KiB at least
+//!                     return Next::Abort;
+//!                 }
 //!                 output.end_answer(); // counts a request and its answer
 //!                 input.consume(length + 1);
 //!                 Next::Idle // called again at once if there is more

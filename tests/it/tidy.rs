@@ -121,8 +121,11 @@ fn no_turn_scans_the_slots() {
         users.map(Source::module).collect::<BTreeSet<_>>().into_iter().collect()
     };
     assert_eq!(users("slots.iter"), ["engine::table"]);
-    assert_eq!(users(".for_each_stream("), ["engine", "server::core"]);
-    assert_eq!(users(".slots()"), ["bench_internals", "engine", "server::registration"]);
+    assert_eq!(users(".for_each_stream("), ["engine::core", "server::core"]);
+    assert_eq!(
+        users(".slots()"),
+        ["bench_internals", "engine", "engine::core", "server::registration"]
+    );
     let table = all.iter().find(|source| source.module() == "engine::table").expect("the table");
     assert_eq!(table.code().matches("slots.iter").count(), 2, "slots() and for_each_stream()");
 }
@@ -159,7 +162,9 @@ fn function_length(lines: &[&str]) -> usize {
     let code = first.trim_start();
     let head = code.split('(').next().unwrap_or_default();
     let is_function = head.split_whitespace().any(|word| word == "fn") && !code.starts_with("//");
-    if !is_function || first.ends_with('}') || first.ends_with(';') {
+    let mut ends = lines.iter().map(|line| line.chars().next_back());
+    let has_body = ends.find(|end| matches!(end, Some('{' | ';'))) == Some(Some('{'));
+    if !is_function || first.ends_with('}') || !has_body {
         return 0;
     }
     let close = format!("{}}}", " ".repeat(first.len() - code.len()));
@@ -169,7 +174,8 @@ fn function_length(lines: &[&str]) -> usize {
 #[test]
 fn banned_words_stay_out() {
     let mut complaints = Vec::new();
-    for source in sources(&["src"]).iter().filter(|source| !source.is_test()) {
+    let is_checked = |source: &&Source| !source.is_test() && !source.module().starts_with("sim");
+    for source in sources(&["src"]).iter().filter(is_checked) {
         for (number, line) in source.text.lines().enumerate() {
             for (word, why) in BANNED.iter().filter(|(word, _)| line.contains(word)) {
                 complaints.push(format!("{}:{}: {word}: {why}", source.path.display(), number + 1));
@@ -257,14 +263,15 @@ fn the_rules_see_what_they_should() {
     assert_eq!(crate::map::expand("a::b(1)"), ["a::b"]);
     assert_eq!(function_length(&["    fn a() {", "        b();", "    }", "}"]), 3);
     assert_eq!(function_length(&["    fn a();", "    }"]), 0);
+    assert_eq!(function_length(&["    fn a(", "        b: u8,", "    );", "    }"]), 0);
     assert!(has_words("an Intake of", "Intake") && has_words("use pieces::A", "pieces::"));
     assert!(!has_words("Intakes", "Intake") && !has_words("let_goes", "let_go"));
     let text = "use crate::{a, b::{C, D}};\nuse super::e;\nlet _ = crate::f::g();\n// crate::h\n";
     let source = Source { path: "src/x/y.rs".into(), text: text.to_owned() };
     let names: Vec<String> = crate::map::named(&source).into_iter().collect();
     assert_eq!(names, ["a", "b::C", "b::D", "f::g", "x::e"]);
-    let text = "mod z {\n    use super::a;\n    use super::super::b;\n    pub(in crate::c) fn d();\n}\n\
-                use self::e::F;\nuse super::g;\n";
+    let text = "mod z {\n    use super::a;\n    use super::super::b;\n    pub(in crate::c) fn d();\n\
+                }\nuse self::e::F;\nuse super::g;\n";
     let source = Source { path: "src/x/y.rs".into(), text: text.to_owned() };
     let names: Vec<String> = crate::map::named(&source).into_iter().collect();
     assert_eq!(names, ["x::b", "x::g", "x::y::a", "x::y::e::F"]);

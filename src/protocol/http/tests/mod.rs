@@ -1,8 +1,8 @@
 //! HTTP by requests and answers.
 #![expect(clippy::arithmetic_side_effects, reason = "a test stops at the first overflow")]
 
-mod pieces;
 mod refusal;
+mod splits;
 
 use std::time::Duration;
 

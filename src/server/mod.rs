@@ -132,7 +132,7 @@ impl Server {
     fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
         let id = ListenerId(self.core.acceptor.tokens());
         self.addresses.extend(listener.address());
-        let mut intake = AcceptQueue::new(listener, false);
+        let mut intake = AcceptQueue::new(listener, ownership == Ownership::Exclusive);
         intake.set_ownership(ownership);
         self.core.acceptor.add(intake);
         id

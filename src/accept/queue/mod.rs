@@ -142,10 +142,12 @@ impl<Q: Listen> AcceptQueue<Q> {
         self.ownership
     }
 
-    /// Sets whose queue it is. It is worth a look then.
+    /// Sets whose queue it is. It is worth a look when that changes.
     pub(crate) fn set_ownership(&mut self, ownership: Ownership) {
-        self.ownership = ownership;
-        self.on_event();
+        if self.ownership != ownership {
+            self.ownership = ownership;
+            self.on_event();
+        }
     }
 
     /// Takes one client from the queue.

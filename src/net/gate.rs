@@ -1,4 +1,5 @@
-//! The gate before an accept queue: once shut, no new handshake starts, and the queue stays as it is. TCP
+//! The gate before an accept queue: once shut, no new handshake starts, and the queue stays as it
+//! is. TCP
 //! handshakes under way complete, so that none does between the last accept and the close.
 //!
 //! Two ways lead there for TCP on Linux. Binding the listener to an interface that its clients do

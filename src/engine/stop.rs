@@ -61,7 +61,8 @@ impl<S: Stream> Engine<S> {
             Locality::Unix | Locality::Host => None,
             Locality::Network => match connection.stream_mut().status(kernel) {
                 Status::Alive(transport) => transport.timing,
-                Status::Unknown | Status::Acknowledged | Status::Broken(_) => None,
+                Status::Unknown | Status::Acknowledged => None,
+                Status::Broken(reason) => return self.break_off(at, reason),
             },
         };
         let silent = connection.active().age(requested);
@@ -128,7 +129,10 @@ impl<S: Stream> Engine<S> {
             Status::Alive(Transport { repetitions: LOST.., unacknowledged, .. }) => {
                 self.close(at, CloseReason::IoError, Proof::Lost(unacknowledged));
             }
-            _ => self.table.put_timed(at, now.plus(HELD_CHECK), now),
+            Status::Broken(reason) => self.break_off(at, reason),
+            Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
+                self.table.put_timed(at, now.plus(HELD_CHECK), now);
+            }
         }
     }
 
@@ -192,7 +196,7 @@ impl<S: Stream> Engine<S> {
                 self.orphans = true;
                 self.close(at, reason, Proof::None);
             }
-            Status::Broken(reason) => self.close(at, reason, Proof::None),
+            Status::Broken(reason) => self.break_off(at, reason),
         }
     }
 
@@ -351,7 +355,7 @@ impl<S: Stream> Engine<S> {
             Status::Alive(_) | Status::Unknown => {
                 self.table.put_timed(at, now.plus(FORCED_CHECK), now);
             }
-            Status::Broken(reason) => self.close(at, reason, Proof::None),
+            Status::Broken(reason) => self.break_off(at, reason),
         }
     }
 

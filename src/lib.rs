@@ -257,7 +257,7 @@ pub use config::{Config, Drain};
 pub use engine::observer::{Closed, ConnectionId, Observer};
 pub use engine::phase::{Cause, Phase, PhaseTimes};
 pub use engine::report::{
-    ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, Stats,
+    ByteCounts, CloseReason, ConnectionCounts, Grade, HalfOpen, Report, RequestCounts, Stats,
 };
 pub use error::{Error, ErrorKind};
 #[cfg(feature = "signals")]
@@ -266,7 +266,7 @@ pub use event_loop::turn_times::TurnTimes;
 pub use event_loop::{EventLoop, EventLoopBuilder};
 pub use net::listener::ListenSocket;
 pub use server::handle::{HostWaker, ShutdownHandle};
-pub use server::{ListenerId, Server};
+pub use server::{ListenerId, Server, Service};
 pub use token::{Readiness, TokenRange};
 
 /// The code of the README compiles too.

@@ -1,26 +1,33 @@
-//! The life of one connection: echo, then our FIN, then the peer's. It decides by results of
+//! The life of one connection: its dialogue, then our FIN, then the peer's. It decides by results of
 //! reads and writes only, and says what its owner is to do next.
+
+use std::fmt;
+use std::time::Instant;
 
 use super::call::{Fault, read, reason_of};
 use super::deadline::Tick;
-use super::echo::{Flow, Input, IoContext, Ledger, Open, Traits};
+use super::dialogue::{
+    Dialogue, End, Finished, Flow, Input, IoContext, Ledger, Pursuit, Settled, Shared, Speaks,
+    Traits,
+};
 use super::linger::{Count, Linger};
 use super::lists::Place;
 use super::pipe::Pipes;
-use super::report::{ByteCounts, CloseReason};
+use super::report::{ByteCounts, CloseReason, RequestCounts};
 use super::status::Status;
 use super::stream::Stream;
+use crate::protocol::{ConnectionId, Echo};
 use crate::token::Readiness;
 
 /// What the kernel may hold of ours beyond its send buffer, where it cannot be asked.
 const UNKNOWN_QUEUE: u64 = 64 << 10;
 
 #[derive(Debug)]
-enum State<P> {
-    /// Echoing.
-    Open(Open<P>),
+enum State<D, T> {
+    /// Its protocol is spoken.
+    Open(D),
     /// Our FIN is sent; input is read and discarded until the peer's.
-    Lingering(Linger),
+    Lingering(Linger<T>),
     /// Over; the slot is freed at the end of the turn.
     Closed,
 }
@@ -49,28 +56,37 @@ pub(super) enum Proof {
     Lost(u32),
 }
 
+type DialogueOf<S, P> = <P as Speaks>::Dialogue<S>;
+type TailOf<S, P> = <DialogueOf<S, P> as Dialogue<S, P>>::Tail;
+
 /// One connection.
-#[derive(Debug)]
-pub(crate) struct Connection<S: Stream> {
+pub(crate) struct Connection<S: Stream, P: Speaks = Echo> {
     stream: S,
     /// Whose share of connections it is part of.
     owner: u32,
     ledger: Ledger,
-    state: State<S::Pipe>,
+    state: State<DialogueOf<S, P>, TailOf<S, P>>,
 }
 
-impl<S: Stream> Connection<S> {
-    /// `near`: the peer is known to be on this host.
+/// What a close has to settle with.
+pub(super) struct Settlement<'a, S: Stream, P: Speaks> {
+    pub(super) bytes: &'a mut ByteCounts,
+    pub(super) requests: &'a mut Option<RequestCounts>,
+    pub(super) shared: &'a mut Shared<P>,
+    pub(super) pipes: &'a mut Pipes<S::Pipe>,
+    pub(super) kernel: &'a mut S::Kernel,
+}
+
+impl<S: Stream, P: Speaks> Connection<S, P> {
     pub(crate) fn new(
         stream: S,
         number: u32,
         owner: u32,
         active: Tick,
-        place: Place,
-        near: bool,
+        dialogue: P::Dialogue<S>,
     ) -> Self {
         let ledger = Ledger { read: 0, active, number };
-        Self { stream, owner, ledger, state: State::Open(Open::new(place, near)) }
+        Self { stream, owner, ledger, state: State::Open(dialogue) }
     }
 
     pub(crate) fn stream_mut(&mut self) -> &mut S {
@@ -112,7 +128,7 @@ impl<S: Stream> Connection<S> {
     /// The list that it belongs on.
     pub(crate) fn place(&self) -> Place {
         match &self.state {
-            State::Open(open) => open.place,
+            State::Open(open) => open.place(),
             State::Lingering(linger) => linger.place,
             State::Closed => Place::CLOSED,
         }
@@ -121,14 +137,14 @@ impl<S: Stream> Connection<S> {
     /// Chooses the list of a connection that is not closed.
     pub(crate) fn set_place(&mut self, to: Place) {
         match &mut self.state {
-            State::Open(open) => open.place = to,
+            State::Open(open) => open.set_place(to),
             State::Lingering(linger) => linger.place = to,
             State::Closed => {}
         }
     }
 
     fn has(&self, one: Traits) -> bool {
-        matches!(&self.state, State::Open(open) if open.traits.has(one))
+        matches!(&self.state, State::Open(open) if open.traits().has(one))
     }
 
     pub(crate) fn is_paused(&self) -> bool {
@@ -137,8 +153,8 @@ impl<S: Stream> Connection<S> {
 
     pub(crate) fn set_paused(&mut self, to: bool) {
         if let State::Open(open) = &mut self.state {
-            open.traits.set(Traits::PAUSED, to);
-            open.traits.set(Traits::HELD_BACK, true);
+            open.traits_mut().set(Traits::PAUSED, to);
+            open.traits_mut().set(Traits::HELD_BACK, true);
         }
     }
 
@@ -158,16 +174,61 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Whether reading is held back now, by pending output or a pause.
-    pub(super) fn is_held_back(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         matches!(&self.state, State::Open(open) if open.pending() > 0) || self.is_paused()
+    }
+
+    /// Whether it waits for something else than input: to write, for room, or for an answer.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.is_stopped() || self.is_busy()
+    }
+
+    /// Whether its protocol can be left as it is.
+    pub(super) fn pursuit(&self) -> Pursuit {
+        match &self.state {
+            State::Open(open) => open.pursuit(),
+            State::Lingering(_) | State::Closed => Pursuit::Idle,
+        }
+    }
+
+    /// Whether a request is outstanding.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pursuit() == Pursuit::Busy
+    }
+
+    /// Whether a request is being received.
+    pub(super) fn is_receiving(&self) -> bool {
+        matches!(self.pursuit(), Pursuit::Held | Pursuit::Receiving)
+    }
+
+    /// When it has something to do without an event.
+    pub(super) fn deadline(&self, protocol: &P) -> Option<Instant> {
+        match &self.state {
+            State::Open(open) => open.deadline(protocol),
+            State::Lingering(_) | State::Closed => None,
+        }
+    }
+
+    /// Somebody asked for it to be resumed, or its deadline has come.
+    pub(super) fn wake(&mut self) {
+        if let State::Open(open) = &mut self.state {
+            open.wake();
+        }
+    }
+
+    /// The stop has begun to drain.
+    pub(super) fn on_drain(&mut self) {
+        if let State::Open(open) = &mut self.state {
+            open.on_drain();
+        }
     }
 
     /// What it did last lies too far back to matter.
     pub(super) fn forget_recent(&mut self) {
-        let held_back = self.is_held_back();
+        let held_back = self.is_stopped();
         if let State::Open(open) = &mut self.state {
-            open.traits.set(Traits::FULL_SEGMENT, false);
-            open.traits.set(Traits::HELD_BACK, held_back);
+            open.traits_mut().set(Traits::FULL_SEGMENT, false);
+            open.traits_mut().set(Traits::HELD_BACK, held_back);
         }
     }
 
@@ -229,7 +290,18 @@ impl<S: Stream> Connection<S> {
 
     /// Whether nothing is pending and the receive queue was read dry.
     pub(crate) fn is_dry(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.pending() == 0 && open.input == Input::Dry)
+        matches!(&self.state, State::Open(open) if open.pending() == 0 && open.input() == Input::Dry)
+    }
+
+    /// Whether it is dry and no request is outstanding or being received.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.is_dry() && self.pursuit() == Pursuit::Idle
+    }
+
+    /// Whether a FIN at this moment would be understood: nothing is pending or was left unread, and
+    /// no answer has begun.
+    pub(crate) fn may_end(&self) -> bool {
+        self.is_dry() && matches!(self.pursuit(), Pursuit::Idle | Pursuit::Held)
     }
 
     /// Does what an event, or `probe` in its absence, gives reason for.
@@ -237,7 +309,7 @@ impl<S: Stream> Connection<S> {
         &mut self,
         ready: Readiness,
         probe: bool,
-        io: &mut IoContext<'_, S::Pipe>,
+        io: &mut IoContext<'_, S::Pipe, P>,
     ) -> Flow {
         match &mut self.state {
             State::Open(open) => open.pump(&mut self.stream, &mut self.ledger, ready, probe, io),
@@ -247,20 +319,32 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Sends our FIN; what comes after it is discarded. Does nothing while something is pending.
-    pub(crate) fn finish(&mut self, reason: CloseReason, io: &mut IoContext<'_, S::Pipe>) -> Flow {
+    pub(crate) fn finish(
+        &mut self,
+        reason: CloseReason,
+        io: &mut IoContext<'_, S::Pipe, P>,
+    ) -> Flow {
         let State::Open(open) = &mut self.state else { return Flow::Wait };
         if open.pending() > 0 {
             return Flow::Wait;
         }
-        let (input, place) = (open.input, open.place);
+        if let Err(flow) = open.say_farewell(reason, &mut self.stream, &mut self.ledger, io) {
+            return flow;
+        }
+        let (input, place) = (open.input(), open.place());
         if let Err(error) = self.stream.shutdown_write() {
             return Flow::Close(reason_of(&error));
         }
-        open.release_pipe(io.pipes);
-        let late = Count::default();
-        let ended = input == Input::Ended;
+        let State::Open(open) = std::mem::replace(&mut self.state, State::Closed) else {
+            return Flow::Wait;
+        };
+        let end = End { reason, is_broken: false };
+        let Finished { tail, late: given_up, .. } = open.finish(end, io.pipes, io.bytes);
+        let mut late = Count::default();
+        late.add(given_up);
+        let (ended, acknowledged, asked) = (input == Input::Ended, false, 0);
         self.state =
-            State::Lingering(Linger { late, reason, place, ended, acknowledged: false, asked: 0 });
+            State::Lingering(Linger { late, reason, place, ended, acknowledged, asked, tail });
         self.ledger.active = io.mark;
         match input {
             // The next byte, or the peer's end, is an event.
@@ -270,7 +354,7 @@ impl<S: Stream> Connection<S> {
     }
 
     /// Reads and discards until the queue is dry or a bound is reached.
-    fn discard(&mut self, io: &mut IoContext<'_, S::Pipe>) -> Flow {
+    fn discard(&mut self, io: &mut IoContext<'_, S::Pipe, P>) -> Flow {
         loop {
             if io.budget == 0 {
                 return Flow::Again;
@@ -305,36 +389,13 @@ impl<S: Stream> Connection<S> {
     /// Ends it. Returns its account.
     pub(super) fn close(
         &mut self,
+        at: u32,
         reason: CloseReason,
         proof: Proof,
-        bytes: &mut ByteCounts,
-        pipes: &mut Pipes<S::Pipe>,
-        kernel: &mut S::Kernel,
+        settlement: Settlement<'_, S, P>,
     ) -> Closing {
+        let Settlement { bytes, requests, shared, pipes, kernel } = settlement;
         let read = self.ledger.read;
-        // Bytes that were not written, and those that came after our FIN.
-        let (mut left, mut late, fin) = match &mut self.state {
-            State::Open(open) => {
-                let left = (open.pending() as u64).saturating_add(u64::from(open.unwritten));
-                open.release_pipe(pipes);
-                (left, 0, 0)
-            }
-            State::Lingering(linger) => (0, linger.late.get(), 1),
-            State::Closed => (0, 0, 0),
-        };
-        if reason == CloseReason::ForcedLossy
-            && self.lingers_for() == Some(CloseReason::ForcedClean)
-        {
-            (left, late) = (late, 0);
-        }
-        let handed_over = read.saturating_sub(late).saturating_sub(left);
-        let destroyed = match proof {
-            Proof::Acknowledged | Proof::None => 0,
-            Proof::Reset => self.in_kernel(fin, kernel),
-            Proof::TimedOut => self.in_kernel_at_most(),
-            Proof::Lost(unacknowledged) => u64::from(unacknowledged.saturating_sub(fin)),
-        };
-        let destroyed = destroyed.min(handed_over);
         let ours = match proof {
             Proof::Reset | Proof::TimedOut => true,
             Proof::Lost(_) => false,
@@ -342,18 +403,54 @@ impl<S: Stream> Connection<S> {
                 !matches!(reason, CloseReason::IoError | CloseReason::ResetByPeer)
             }
         };
-        if proof == Proof::Reset || left > 0 {
+        let end = End { reason, is_broken: !ours };
+        let (finished, fin) = match std::mem::replace(&mut self.state, State::Closed) {
+            State::Open(open) => (open.finish(end, pipes, bytes), 0),
+            State::Lingering(linger) => {
+                let Linger { mut tail, late, reason: first, .. } = linger;
+                let mut late = late.get();
+                let mut left = 0;
+                if reason == CloseReason::ForcedLossy && first == CloseReason::ForcedClean {
+                    left = <P::Dialogue<S>>::reject(&mut tail, late, bytes);
+                    late = 0;
+                }
+                (Finished { tail, late, left }, 1)
+            }
+            State::Closed => return Closing::default(),
+        };
+        let Finished { tail, late, left } = finished;
+        let settled = <P::Dialogue<S>>::settle(&tail, read, late, left);
+        let destroyed = match proof {
+            Proof::Acknowledged | Proof::None => 0,
+            Proof::Reset => self.in_kernel(fin, kernel),
+            Proof::TimedOut => self.in_kernel_at_most(),
+            Proof::Lost(unacknowledged) => u64::from(unacknowledged.saturating_sub(fin)),
+        };
+        let destroyed = destroyed.min(settled.written);
+        if proof == Proof::Reset || settled.left > 0 {
             // Whoever is at fault: an orderly end would tell the peer that this was all.
             self.stream.reset_on_close();
         }
-        let gone = left.saturating_add(destroyed);
+        let gone = settled.left.saturating_add(destroyed);
         let (unsent, peer_aborted) = if ours { (gone, 0) } else { (0, gone) };
-        let written = handed_over.saturating_sub(destroyed);
         bytes.unsent = bytes.unsent.saturating_add(unsent);
         bytes.peer_aborted = bytes.peer_aborted.saturating_add(peer_aborted);
         bytes.written = bytes.written.saturating_sub(destroyed);
-        self.state = State::Closed;
-        let bytes = ByteCounts { read, written, late, unsent, peer_aborted };
+        let id = ConnectionId::new(at, self.ledger.number);
+        <P::Dialogue<S>>::close(tail, id, end, requests, &mut shared.protocol);
+        let Settled { served, produced, unserved, incomplete, late, .. } = settled;
+        let written = settled.written.saturating_sub(destroyed);
+        let bytes = ByteCounts {
+            read,
+            written,
+            late,
+            unsent,
+            peer_aborted,
+            served,
+            produced,
+            unserved,
+            incomplete,
+        };
         Closing { bytes, destroyed }
     }
 
@@ -372,8 +469,17 @@ impl<S: Stream> Connection<S> {
     }
 }
 
+impl<S: Stream, P: Speaks> fmt::Debug for Connection<S, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("ledger", &self.ledger)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
 /// How one connection ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Closing {
     pub(super) bytes: ByteCounts,
     /// Bytes that had been counted as written and were destroyed in the kernel's send queue.

@@ -1,11 +1,11 @@
 //! The engine itself: what it holds, and what may be asked of it at any time.
 
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::{Connection, Proof};
 use super::deadline::{Clock, Tick};
-use super::echo::{IoContext, IoLimits};
+use super::dialogue::{IoContext, IoLimits, Speaks};
 use super::observer::Observer;
 use super::phase::{Force, Phase, Stop, StopLimits};
 use super::quota::Quota;
@@ -13,8 +13,10 @@ use super::report::{CloseReason, Report};
 use super::settings::Settings;
 use super::stream::Stream;
 use super::table::Table;
+use super::timer::Timers;
 use super::visit::Visits;
 use crate::config::Config;
+use crate::protocol::{ConnectionId, Context, Echo};
 use crate::token::Readiness;
 
 /// The one read buffer.
@@ -23,12 +25,14 @@ const BUFFER: usize = 64 << 10;
 pub(super) const CONNECTION_BUDGET: usize = 256 << 10;
 /// Readiness of a drive without an event.
 pub(super) const NO_HINT: Readiness = Readiness::NONE;
+/// A stop that is called so long after its deadline was kept from reading.
+const LATE: Duration = Duration::from_millis(20);
 /// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
 pub(super) const SLICE: usize = 256;
 
 /// The state of a server, apart from its sockets' registration and its listeners.
-pub(crate) struct Engine<S: Stream> {
-    pub(crate) table: Table<S>,
+pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
+    pub(crate) table: Table<S, P>,
     pub(super) stop: Stop,
     pub(crate) settings: Settings,
     pub(super) clock: Clock,
@@ -37,29 +41,45 @@ pub(crate) struct Engine<S: Stream> {
     pub(super) announced: Phase,
     /// When the stop was requested.
     pub(super) requested: Tick,
+    /// When a stop last went on after a pause in which nobody called it.
+    pub(super) awake: Tick,
     /// What the stop knows of each connection.
     pub(super) visits: Visits,
     pub(super) force: Force,
     /// A connection was closed whose bytes the kernel may still be sending.
     pub(super) orphans: bool,
     pub(super) turns: u64,
+    /// When protocols have something to say.
+    pub(super) timers: Timers,
+    /// More connections are to be resumed than one turn does.
+    pub(super) more_resumes: bool,
 }
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream> Engine<S, Echo> {
+    /// An engine that echoes.
     pub(crate) fn new(config: &Config) -> Self {
+        Self::serving(Echo, config)
+    }
+}
+
+impl<S: Stream, P: Speaks> Engine<S, P> {
+    pub(crate) fn serving(protocol: P, config: &Config) -> Self {
         let limits = StopLimits { budget: config.shutdown_timeout, lame_duck: config.lame_duck };
         Self {
-            table: Table::new(Quota::new(config.max_per_ip)),
+            table: Table::new(protocol, Quota::new(config.max_per_ip)),
             stop: Stop::new(limits),
             settings: Settings::new(config),
             clock: Clock::new(),
             buffer: vec![0; BUFFER].into_boxed_slice(),
             announced: Phase::Running,
             requested: Tick::default(),
+            awake: Tick::default(),
             visits: Visits::default(),
             force: Force::Serve,
             orphans: false,
             turns: 0,
+            timers: Timers::default(),
+            more_resumes: false,
         }
     }
 
@@ -106,6 +126,20 @@ impl<S: Stream> Engine<S> {
         self.clock.now()
     }
 
+    /// Moves the clock to `now`. Returns that instant, or the latest one given before.
+    ///
+    /// A process that was frozen, or a host that comes late, has read nothing meanwhile: for every
+    /// connection that counts as reading that was held back.
+    pub(super) fn set_clock(&mut self, now: Instant) -> Instant {
+        let is_late = self.stop.phase() == Phase::Draining
+            && self.next_deadline().is_some_and(|due| now.saturating_duration_since(due) >= LATE);
+        let now = self.clock.set(now);
+        if is_late {
+            self.awake = self.clock.tick();
+        }
+        now
+    }
+
     /// What asks the kernel, for the whole of a stop.
     pub(crate) fn kernel(&mut self) -> &mut S::Kernel {
         &mut self.table.kernel
@@ -126,8 +160,18 @@ impl<S: Stream> Engine<S> {
         &mut self,
         at: u32,
         limits: IoLimits,
-    ) -> Option<(&mut Connection<S>, IoContext<'_, S::Pipe>)> {
+    ) -> Option<(&mut Connection<S, P>, IoContext<'_, S::Pipe, P>)> {
+        if P::HAS_CALLS {
+            let context = self.context(at);
+            self.table.shared.enter(context);
+        }
         self.table.io(at, &mut self.buffer, limits, self.clock.mark())
+    }
+
+    /// The circumstances of the calls for the connection in a slot.
+    fn context(&self, at: u32) -> Option<Context> {
+        let id = ConnectionId::new(at, self.table.get(at)?.number());
+        Some(Context::new(id, self.stop.phase(), self.clock.now()?))
     }
 
     /// Closes a connection; every close comes through here.

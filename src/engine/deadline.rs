@@ -159,9 +159,10 @@ impl Limit {
         Self(millis.filter(|millis| *millis <= half).and_then(|millis| u32::try_from(millis).ok()))
     }
 
-    /// The limit in milliseconds; half the clock's range where it never comes.
+    /// The limit in milliseconds; at most, and where it never comes, a quarter of the clock's
+    /// range, so that ticks can be compared.
     pub(crate) fn millis(self) -> u32 {
-        self.0.unwrap_or(u32::MAX >> 1)
+        self.0.unwrap_or(u32::MAX).min(u32::MAX >> 2)
     }
 
     /// The largest power of two, as bits, of at most a `parts`th of the limit, or one tick.

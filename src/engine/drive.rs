@@ -1,8 +1,8 @@
 //! How a connection is driven: by an event, or without one when a bound cut the work short.
 
-use super::connection::Connection;
+use super::connection::Stage;
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
-use super::echo::{Flow, IoLimits, LEAST_ROOM};
+use super::dialogue::{Flow, IoLimits, LEAST_ROOM, Speaks};
 use super::phase::Phase;
 use super::stream::Stream;
 use crate::config::Drain;
@@ -11,7 +11,7 @@ use crate::token::Readiness;
 /// Connections pumped without an event in one turn.
 const READY_SLICE: u32 = 1024;
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Bytes that may be held in addition.
     pub(super) fn room(&self) -> usize {
         let held = usize::try_from(self.table.report.bytes.held()).unwrap_or(usize::MAX);
@@ -20,8 +20,16 @@ impl<S: Stream> Engine<S> {
 
     /// Runs one connection and does what comes of it.
     pub(super) fn drive(&mut self, at: u32, ready: Readiness, probe: bool) {
+        self.run(at, ready, probe);
+        if P::HAS_CALLS {
+            self.set_timer(at);
+        }
+    }
+
+    fn run(&mut self, at: u32, ready: Readiness, probe: bool) {
         let phase = self.stop.phase();
-        if phase == Phase::Draining && self.is_unvisited(at) {
+        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
+        if phase == Phase::Draining && is_open && !self.visits.get(at).is_visited() {
             self.visit(at);
         }
         let room = self.room();
@@ -31,8 +39,11 @@ impl<S: Stream> Engine<S> {
         let Some((connection, mut io)) = self.io(at, limits) else { return };
         let before = connection.active();
         let was_held_back = phase > Phase::Running && connection.is_held_back();
+        let was_receiving = phase > Phase::Running && connection.is_receiving();
         let flow = connection.pump(ready, probe, &mut io);
+        let is_free = !connection.is_held_back() && !connection.is_receiving();
         let released = was_held_back && !connection.is_held_back();
+        let is_calm = is_free && (was_held_back || was_receiving);
         if released {
             connection.touch(mark);
         }
@@ -47,6 +58,7 @@ impl<S: Stream> Engine<S> {
             Flow::Again => self.table.make_ready(at),
             Flow::Pause => self.table.pause(at),
             Flow::Ended => return self.conclude(at),
+            Flow::Finish(reason) => return self.send_fin(at, reason),
             Flow::Close(reason) => return self.break_off(at, reason),
         }
         // After our FIN nothing counts as a sign of life.
@@ -57,19 +69,14 @@ impl<S: Stream> Engine<S> {
         }
         if phase == Phase::Draining {
             self.settle(at);
-            if released {
+            if released || is_calm {
                 self.reschedule(at);
             }
         }
     }
 
-    fn is_unvisited(&self, at: u32) -> bool {
-        let place = self.table.get(at).map(Connection::place);
-        place == Some(self.table.lists().unvisited())
-    }
-
     /// Ends pauses as far as there is room, the longest first.
-    pub(super) fn resume(&mut self) {
+    pub(super) fn end_pauses(&mut self) {
         for _ in 0..SLICE {
             if self.room() < LEAST_ROOM || !self.table.resume(self.clock.mark()) {
                 return;

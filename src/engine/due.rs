@@ -1,19 +1,19 @@
 //! What is due without an event: when, and each kind of it in slices.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::connection::Proof;
+use super::connection::{Proof, Stage};
 use super::core::{Engine, NO_HINT, SLICE};
 use super::deadline::{Limit, earlier};
-use super::echo::LEAST_ROOM;
+use super::dialogue::{LEAST_ROOM, Speaks};
 use super::lists::Place;
 use super::phase::{Force, Phase};
 use super::report::CloseReason;
-use super::status::{Status, Timing};
+use super::status::{Status, Timing, Transport};
 use super::stream::Stream;
 use crate::config::Drain;
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream, P: Speaks> Engine<S, P> {
     /// When [`end_turn`](Self::end_turn) has something to do; not later than the latest `now`
     /// when it has so already.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
@@ -34,6 +34,7 @@ impl<S: Stream> Engine<S> {
             | (Phase::Forcing | Phase::Finished, _) => None,
         };
         let linger = of_front(Place::LINGERING, self.settings.linger);
+        let idle = earlier(idle, self.timers.next());
         let timed = lists.next_due().and_then(|tick| self.clock.instant(tick));
         earlier(earlier(idle, linger), earlier(timed, self.stop_deadline()))
     }
@@ -52,7 +53,10 @@ impl<S: Stream> Engine<S> {
             (Phase::Forcing, Force::Serve) => true,
             (Phase::Forcing, Force::End(_)) => lists.front(Place::SERVED).is_some(),
         };
-        due || resumable || self.table.ready_len() > 0 || lists.front(Place::CLOSED).is_some()
+        due || resumable
+            || self.more_resumes
+            || self.table.ready_len() > 0
+            || lists.front(Place::CLOSED).is_some()
     }
 
     /// The open connection that has been silent longest, if for `limit`.
@@ -74,34 +78,72 @@ impl<S: Stream> Engine<S> {
             // What a peer sent may be in the queue, its event not told yet.
             self.drive(at, NO_HINT, true);
             if self.silent_for(limit) == Some(at) {
-                self.expire(at, limit);
+                self.expire(at);
             }
         }
     }
 
-    fn expire(&mut self, at: u32, limit: Limit) {
+    /// Looks again at a connection whose peer acknowledged something after the last byte.
+    pub(super) fn look_at_idle(&mut self, at: u32) {
+        self.drive(at, NO_HINT, true);
         let Some(connection) = self.table.get(at) else { return };
+        if connection.stage() != Stage::Open {
+            return;
+        }
+        if self.clock.is_past(connection.active(), self.settings.idle_timeout) {
+            self.expire(at);
+        } else {
+            self.table.put(at, self.table.lists().aging());
+        }
+    }
+
+    /// Ends a connection that is idle. Idle time runs from the last acknowledgement too, but for
+    /// one more idle time at most: the kernel tells those of our bytes and of probes not apart.
+    fn expire(&mut self, at: u32) {
+        let limit = self.settings.idle_timeout;
+        let Some(connection) = self.table.get(at) else { return };
+        let silence = connection.active().age(self.clock.tick());
+        let may_wait = silence < limit.millis().saturating_mul(2);
+        let dry = connection.is_dry();
         let (pending, paused) = (connection.pending() > 0, connection.is_paused());
+        let busy = connection.is_busy();
         match self.table.status(at) {
             Status::Alive(transport) if pending || transport.unacknowledged > 0 => {
-                let stands_still = |timing: Timing| {
-                    let still = timing.since_ack.max(timing.since_sent);
-                    still.as_millis() >= u128::from(limit.millis())
-                };
-                if transport.timing.is_none_or(stands_still) {
+                let still = |timing: Timing| timing.since_ack.max(timing.since_sent);
+                self.wait_on(at, transport.timing.map(still)).unwrap_or_else(|| {
                     self.close(at, CloseReason::IdleTimeout, Proof::Reset);
-                } else {
-                    self.keep(at);
-                }
+                });
             }
             Status::Unknown if pending => self.close(at, CloseReason::IdleTimeout, Proof::Reset),
             // We do not read from it: that is no silence of the peer's.
             Status::Alive(_) | Status::Unknown if paused => self.keep(at),
+            // It waits for us.
+            Status::Alive(_) | Status::Unknown if busy => self.keep(at),
+            // A read found that there may be more, and did not get it.
+            Status::Alive(_) | Status::Acknowledged | Status::Unknown if !dry => {
+                let now = self.clock.tick();
+                self.table.put_timed(at, now.plus(1), now);
+            }
+            Status::Alive(Transport { timing: Some(timing), .. }) if may_wait => {
+                self.wait_on(at, Some(timing.since_ack)).unwrap_or_else(|| {
+                    self.send_fin(at, CloseReason::IdleTimeout);
+                });
+            }
             Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
                 self.send_fin(at, CloseReason::IdleTimeout);
             }
             Status::Broken(reason) => self.break_off(at, reason),
         }
+    }
+
+    /// Has a connection looked at again when something lies back for the idle timeout. `None` if
+    /// it does already, or nothing is known of it.
+    fn wait_on(&mut self, at: u32, since: Option<Duration>) -> Option<()> {
+        let since = u32::try_from(since?.as_millis()).ok()?;
+        let rest = self.settings.idle_timeout.millis().checked_sub(since).filter(|it| *it > 0)?;
+        let now = self.clock.tick();
+        self.table.put_timed(at, now.plus(rest), now);
+        Some(())
     }
 
     /// Lets the idle time of a connection begin anew.

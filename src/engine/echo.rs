@@ -1,13 +1,21 @@
-//! The open half of a connection's life: bytes in, bytes out.
+//! The echo: the open half of a connection that returns what comes.
+
+use std::time::Instant;
 
 use super::buffer::Held;
 use super::call::{Fault, fill, read, write};
-use super::deadline::Tick;
+use super::dialogue::{
+    Begin, Dialogue, End, Finished, Flow, Input, IoContext, LEAST_ROOM, Ledger, Pursuit, Settled,
+    Shared, Speaks, Traits,
+};
 use super::lists::Place;
 use super::pipe::Pipes;
-use super::report::{ByteCounts, CloseReason};
+use super::report::{ByteCounts, CloseReason, RequestCounts};
 use super::stream::Stream;
+use crate::protocol::{ConnectionId, Context, Echo};
 use crate::token::Readiness;
+
+type Io<'a, P> = IoContext<'a, P, Echo>;
 
 /// Reads that fill the buffer after which a connection counts as streaming.
 const STREAMING: u8 = 2;
@@ -20,98 +28,9 @@ pub(crate) const PIPE_BYTES: usize = 1024 << 10;
 /// Spliced bytes are charged a quarter of the budget.
 const PIPE_BUDGET: usize = 4;
 
-/// No segment that is full has fewer bytes (RFC 9293, 3.7.1).
-const LEAST_SEGMENT: usize = 536;
-
-/// With less room than this nothing is read, to avoid many tiny reads near the limit.
-pub(crate) const LEAST_ROOM: usize = 16 << 10;
-
-/// What the owner of a connection is to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flow {
-    /// Wait for the next event.
-    Wait,
-    /// Come again without one: a bound cut the work short.
-    Again,
-    /// Come again once other connections hold less.
-    Pause,
-    /// The peer's end of stream was read, and nothing is pending for it.
-    Ended,
-    /// Close it: the connection broke, or we have to break it.
-    Close(CloseReason),
-}
-
-/// What one call may do.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IoLimits {
-    /// Bytes that it may read.
-    pub(crate) budget: usize,
-    /// Bytes that may be held in addition, over all connections.
-    pub(crate) room: usize,
-    /// The size of a full segment of the peer's; zero: unknown.
-    pub(crate) segment: u16,
-}
-
-/// What a connection needs to read and write, for one call.
-#[derive(Debug)]
-pub(crate) struct IoContext<'a, P> {
-    /// The one read buffer, shared by all.
-    pub(crate) buffer: &'a mut [u8],
-    /// The pipes for those that stream.
-    pub(crate) pipes: &'a mut Pipes<P>,
-    /// Bytes that this call may read.
-    pub(crate) budget: usize,
-    /// Bytes that may be held in addition, over all connections.
-    pub(crate) room: usize,
-    /// The size of a full segment of the peer's; zero: unknown.
-    pub(crate) segment: u16,
-    /// The instant of this call, to remember.
-    pub(crate) mark: Tick,
-    /// The sums over all connections.
-    pub(crate) bytes: &'a mut ByteCounts,
-}
-
-/// What is known of the receive queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Input {
-    /// A read may give something.
-    Ready,
-    /// The last read found nothing more; an event will come.
-    Dry,
-    /// The peer's end of stream was read.
-    Ended,
-}
-
-/// Independent facts about an open connection, in one byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Traits(u8);
-
-impl Traits {
-    /// It waits among the paused, not among the ready.
-    pub(super) const PAUSED: Self = Self(1);
-    /// Its peer is known to be on this host.
-    pub(super) const NEAR: Self = Self(2);
-    /// What it read last ended in what may be a full segment.
-    pub(super) const FULL_SEGMENT: Self = Self(4);
-    /// Reading was held back lately, by pending output or a pause.
-    pub(super) const HELD_BACK: Self = Self(8);
-
-    pub(super) const fn none() -> Self {
-        Self(0)
-    }
-
-    pub(super) fn has(self, one: Self) -> bool {
-        self.0 & one.0 != 0
-    }
-
-    pub(super) fn set(&mut self, one: Self, to: bool) {
-        self.0 = if to { self.0 | one.0 } else { self.0 & !one.0 };
-    }
-}
-
 /// A connection that echoes.
 #[derive(Debug)]
-pub(super) struct Open<P> {
+pub(crate) struct Open<P> {
     /// What is owed, if anything is.
     pub(super) held: Option<Box<Held<P>>>,
     /// Bytes of a read that a failed write left behind.
@@ -123,57 +42,31 @@ pub(super) struct Open<P> {
     pub(super) streaming_score: u8,
 }
 
-/// What one connection counts for itself.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    pub(super) read: u64,
-    /// When the last byte moved, or our FIN was sent.
-    pub(super) active: Tick,
-    /// The low half of its number in the order of acceptance.
-    pub(super) number: u32,
-}
-
-impl Ledger {
-    pub(super) fn on_read<P>(&mut self, count: usize, io: &mut IoContext<'_, P>) {
-        self.active = io.mark;
-        self.read = self.read.saturating_add(count as u64);
-        io.bytes.read = io.bytes.read.saturating_add(count as u64);
-        io.budget = io.budget.saturating_sub(count);
-    }
-
-    fn on_written<P>(&mut self, count: usize, io: &mut IoContext<'_, P>) {
-        self.active = io.mark;
-        io.bytes.written = io.bytes.written.saturating_add(count as u64);
-    }
-}
-
 impl<P> Open<P> {
     pub(super) fn new(place: Place, near: bool) -> Self {
-        let mut traits = Traits::none();
-        traits.set(Traits::NEAR, near);
+        let traits = Traits::of_new(near);
         Self { held: None, unwritten: 0, input: Input::Dry, place, traits, streaming_score: 0 }
     }
 
     /// Bytes owed to the peer.
-    pub(super) fn pending(&self) -> usize {
+    fn owed(&self) -> usize {
         self.held.as_ref().map_or(0, |held| held.len())
     }
 
-    /// Does what an event, or `probe` in its absence, gives reason for. A probing call reads until
-    /// the queue is dry, whatever was known of it.
-    pub(super) fn pump<S: Stream<Pipe = P>>(
+    /// As [`Dialogue::pump`].
+    fn converse<S: Stream<Pipe = P>>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
         ready: Readiness,
         probe: bool,
-        io: &mut IoContext<'_, P>,
+        io: &mut Io<'_, P>,
     ) -> Flow {
         let fresh = self.input == Input::Dry;
         if fresh && (probe || ready.may_read()) {
             self.input = Input::Ready;
         }
-        let owed = self.pending() > 0;
+        let owed = self.owed() > 0;
         if owed {
             if !probe && !ready.may_write() {
                 return Flow::Wait;
@@ -188,11 +81,11 @@ impl<P> Open<P> {
     }
 
     /// Writes what is owed; an error where that is not all of it.
-    pub(super) fn flush<S: Stream<Pipe = P>>(
+    fn flush<S: Stream<Pipe = P>>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
-        io: &mut IoContext<'_, P>,
+        io: &mut Io<'_, P>,
     ) -> Result<(), Flow> {
         let Some(held) = &mut self.held else { return Ok(()) };
         write_held(held, stream, ledger, io)?;
@@ -206,7 +99,7 @@ impl<P> Open<P> {
         stream: &mut S,
         ledger: &mut Ledger,
         trust: bool,
-        io: &mut IoContext<'_, P>,
+        io: &mut Io<'_, P>,
     ) -> Flow {
         let before = ledger.read;
         while self.input == Input::Ready {
@@ -241,7 +134,7 @@ impl<P> Open<P> {
             if count < size && trust {
                 self.input = Input::Dry;
             }
-            self.note_segment(count, io.segment);
+            self.traits.note_segment(count, io.segment);
             ledger.on_read(count, io);
             if let Err(flow) = self.reply(stream, ledger, count, io) {
                 return flow;
@@ -257,13 +150,6 @@ impl<P> Open<P> {
         if self.input == Input::Ended { Flow::Ended } else { Flow::Wait }
     }
 
-    /// Notes whether a read may have ended in a full segment, so that there may be more behind it.
-    fn note_segment(&mut self, count: usize, segment: u16) {
-        let full = count >= LEAST_SEGMENT
-            && count.checked_rem(usize::from(segment)).is_none_or(|rest| rest == 0);
-        self.traits.set(Traits::FULL_SEGMENT, full);
-    }
-
     /// Returns the first `count` bytes of the buffer; an error where the peer does not take them
     /// all.
     fn reply<S: Stream<Pipe = P>>(
@@ -271,9 +157,9 @@ impl<P> Open<P> {
         stream: &mut S,
         ledger: &mut Ledger,
         count: usize,
-        io: &mut IoContext<'_, P>,
+        io: &mut Io<'_, P>,
     ) -> Result<(), Flow> {
-        let answer = answer(io.buffer.get(..count).unwrap_or_default());
+        let answer = io.buffer.get(..count).unwrap_or_default();
         let (taken, fault) = match write(stream, answer) {
             Ok(taken) => (taken, Fault::WouldBlock),
             Err(fault) => (0, fault),
@@ -313,7 +199,7 @@ impl<P> Open<P> {
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
-        io: &mut IoContext<'_, P>,
+        io: &mut Io<'_, P>,
     ) -> Result<usize, Flow> {
         let Some(mut pipe) = io.pipes.take::<S>() else { return Ok(0) };
         let filled = fill(stream, &mut pipe, PIPE_BYTES.min(io.room));
@@ -325,7 +211,7 @@ impl<P> Open<P> {
             }
         };
         let budget = io.budget;
-        self.note_segment(count, io.segment);
+        self.traits.note_segment(count, io.segment);
         ledger.on_read(count, io);
         io.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
         io.room = io.room.saturating_sub(count);
@@ -341,7 +227,7 @@ impl<P> Open<P> {
     }
 
     /// Gives up what is held.
-    pub(super) fn release_pipe(&mut self, pipes: &mut Pipes<P>) {
+    fn release_pipe(&mut self, pipes: &mut Pipes<P>) {
         if let Some(held) = self.held.take() {
             give_back(*held, pipes);
         }
@@ -359,7 +245,7 @@ fn write_held<S: Stream>(
     held: &mut Held<S::Pipe>,
     stream: &mut S,
     ledger: &mut Ledger,
-    io: &mut IoContext<'_, S::Pipe>,
+    io: &mut Io<'_, S::Pipe>,
 ) -> Result<(), Flow> {
     while held.len() > 0 {
         match held.write_to(stream) {
@@ -379,7 +265,104 @@ fn write_held<S: Stream>(
     Ok(())
 }
 
-/// The protocol: what a peer is sent for what it sent. Another one would plug in here.
-fn answer(input: &[u8]) -> &[u8] {
-    input
+impl Speaks for Echo {
+    type Dialogue<S: Stream> = Open<S::Pipe>;
+    type Scratch = ();
+    const HAS_CALLS: bool = false;
+
+    fn scratch() {}
+
+    fn name(&self) -> &'static str {
+        "echo"
+    }
+
+    fn requests() -> Option<RequestCounts> {
+        None
+    }
+
+    fn poll_resume(&mut self, _: Instant) -> Option<ConnectionId> {
+        None
+    }
+}
+
+impl<S: Stream> Dialogue<S, Echo> for Open<S::Pipe> {
+    type Tail = ();
+
+    fn new(begin: Begin, _: &mut Shared<Echo>, _: Context) -> Self {
+        Self::new(begin.place, begin.near)
+    }
+
+    fn input(&self) -> Input {
+        self.input
+    }
+
+    fn place(&self) -> Place {
+        self.place
+    }
+
+    fn set_place(&mut self, to: Place) {
+        self.place = to;
+    }
+
+    fn traits(&self) -> Traits {
+        self.traits
+    }
+
+    fn traits_mut(&mut self) -> &mut Traits {
+        &mut self.traits
+    }
+
+    fn pending(&self) -> usize {
+        self.owed()
+    }
+
+    fn pursuit(&self) -> Pursuit {
+        Pursuit::Idle
+    }
+
+    fn deadline(&self, _: &Echo) -> Option<Instant> {
+        None
+    }
+
+    fn wake(&mut self) {}
+
+    fn on_drain(&mut self) {}
+
+    fn pump(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        ready: Readiness,
+        probe: bool,
+        io: &mut Io<'_, S::Pipe>,
+    ) -> Flow {
+        self.converse(stream, ledger, ready, probe, io)
+    }
+
+    fn say_farewell(
+        &mut self,
+        _: CloseReason,
+        _: &mut S,
+        _: &mut Ledger,
+        _: &mut Io<'_, S::Pipe>,
+    ) -> Result<(), Flow> {
+        Ok(())
+    }
+
+    fn finish(mut self, _: End, pipes: &mut Pipes<S::Pipe>, _: &mut ByteCounts) -> Finished<()> {
+        let left = (self.owed() as u64).saturating_add(u64::from(self.unwritten));
+        self.release_pipe(pipes);
+        Finished { tail: (), late: 0, left }
+    }
+
+    fn settle((): &(), read: u64, late: u64, left: u64) -> Settled {
+        let written = read.saturating_sub(late).saturating_sub(left);
+        Settled { written, late, left, ..Settled::default() }
+    }
+
+    fn reject((): &mut (), late: u64, _: &mut ByteCounts) -> u64 {
+        late
+    }
+
+    fn close((): (), _: ConnectionId, _: End, _: &mut Option<RequestCounts>, _: &mut Echo) {}
 }

@@ -4,8 +4,8 @@ use super::lists::Place;
 use super::report::CloseReason;
 
 /// A connection whose FIN is sent.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Linger {
+#[derive(Debug)]
+pub(super) struct Linger<T> {
     /// Bytes read and discarded since then.
     pub(super) late: Count,
     /// Why it will close.
@@ -17,6 +17,8 @@ pub(super) struct Linger {
     pub(super) acknowledged: bool,
     /// How often the kernel was asked about that.
     pub(super) asked: u8,
+    /// What the protocol leaves to be remembered.
+    pub(super) tail: T,
 }
 
 /// A number of 64 bits that asks for no alignment, without which a state would take 24 bytes.

@@ -8,6 +8,7 @@ pub(crate) mod call;
 pub(crate) mod connection;
 mod core;
 pub(crate) mod deadline;
+pub(crate) mod dialogue;
 mod done;
 mod drive;
 mod due;
@@ -20,6 +21,8 @@ pub(crate) mod phase;
 pub(crate) mod pipe;
 pub(crate) mod quota;
 pub(crate) mod report;
+mod requests;
+mod resume;
 pub(crate) mod settings;
 pub(crate) mod status;
 mod stop;
@@ -27,6 +30,7 @@ pub(crate) mod stream;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod visit;
 
 use log::info;
@@ -36,16 +40,17 @@ use std::time::{Duration, Instant};
 use self::connection::{Connection, Proof};
 pub(crate) use self::core::Engine;
 use self::core::NO_HINT;
+use self::dialogue::Speaks;
 use self::observer::ConnectionId;
 use self::phase::{Cause, Phase};
 use self::report::{CloseReason, Report, Stats};
 use self::stream::Stream;
 use crate::token::Readiness;
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Moves the clock to `now`. Returns that instant, or the latest one given before.
     pub(crate) fn advance_clock(&mut self, now: Instant) -> Instant {
-        self.clock.set(now)
+        self.set_clock(now)
     }
 
     /// The owner to insert a connection from `peer` under; `None` if the observer refuses it or
@@ -71,16 +76,24 @@ impl<S: Stream> Engine<S> {
         owner: u32,
         now: Instant,
     ) -> Option<u64> {
-        self.clock.set(now);
+        self.set_clock(now);
         let lists = self.table.lists();
         let draining = self.stop.phase() >= Phase::Draining;
         let place = if draining { lists.unvisited() } else { lists.aging() };
-        self.table.insert(stream, peer, owner, self.clock.mark(), place)
+        let at = self.table.vacant()?;
+        self.visits.forget(at);
+        let moment = (self.stop.phase(), self.clock.now().unwrap_or(now));
+        let number = self.table.insert(stream, peer, owner, self.clock.mark(), place, moment)?;
+        if P::HAS_CALLS {
+            // The first words may be ours.
+            self.drive(at, NO_HINT, false);
+        }
+        Some(number)
     }
 
     /// An event of the connection in a slot. Returns whether there is one.
     pub(crate) fn handle_ready(&mut self, at: u32, ready: Readiness, now: Instant) -> bool {
-        self.clock.set(now);
+        self.set_clock(now);
         match self.table.get(at) {
             None => return false,
             Some(_) => self.drive(at, ready, self.stop.phase() >= Phase::Draining),
@@ -91,13 +104,13 @@ impl<S: Stream> Engine<S> {
     /// Reads what there is from a connection, and sends its FIN if no input and no pending output
     /// is left. Returns whether it did.
     pub(crate) fn close_if_clean(&mut self, id: ConnectionId, now: Instant) -> bool {
-        self.clock.set(now);
+        self.set_clock(now);
         let Some(at) = self.table.find(id) else { return false };
         if self.stop.phase() >= Phase::Forcing {
             return false;
         }
         self.drive(at, NO_HINT, true);
-        let clean = self.table.get(at).is_some_and(Connection::is_dry);
+        let clean = self.table.get(at).is_some_and(Connection::is_clean);
         if clean {
             self.send_fin(at, CloseReason::HostClosed);
         }
@@ -106,21 +119,21 @@ impl<S: Stream> Engine<S> {
 
     /// Starts the stop, once.
     pub(crate) fn request(&mut self, cause: Cause, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         self.stop.request(cause, now);
         self.announce_phase(now);
     }
 
     /// Cuts the stop short.
     pub(crate) fn force(&mut self, cause: Cause, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         self.stop.force(cause, now);
         self.announce_phase(now);
     }
 
     /// Moves the stop on by time; to be called before [`end_turn`](Self::end_turn).
     pub(crate) fn advance(&mut self, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         while self.stop.advance(now) {
             self.announce_phase(now);
         }
@@ -128,7 +141,7 @@ impl<S: Stream> Engine<S> {
 
     /// Everything that is due without an event, each in slices. Returns how many slots it freed.
     pub(crate) fn end_turn(&mut self, now: Instant) -> usize {
-        self.clock.set(now);
+        self.set_clock(now);
         self.turns = self.turns.saturating_add(1);
         match self.stop.phase() {
             Phase::Running | Phase::LameDuck => self.expire_idle(),
@@ -136,9 +149,12 @@ impl<S: Stream> Engine<S> {
             Phase::Forcing => self.force_slice(),
             Phase::Finished => {}
         }
+        if P::HAS_CALLS {
+            self.resume_due();
+        }
         self.look_at_due();
         self.expire_linger();
-        self.resume();
+        self.end_pauses();
         self.pump_ready();
         self.table.report.uptime = self.clock.elapsed();
         self.reap()
@@ -151,7 +167,7 @@ impl<S: Stream> Engine<S> {
 
     /// Finishes the stop if no connection is left.
     pub(crate) fn finish(&mut self, now: Instant) {
-        let now = self.clock.set(now);
+        let now = self.set_clock(now);
         if self.table.len() == 0 {
             self.stop.finish(now);
             self.announce_phase(now);
@@ -168,6 +184,7 @@ impl<S: Stream> Engine<S> {
             read: bytes.read,
             written: bytes.written.saturating_add(self.table.report.destroyed),
             held: bytes.held(),
+            requests: self.table.report.requests,
             turns: self.turns,
             ..Stats::default()
         }
@@ -176,7 +193,11 @@ impl<S: Stream> Engine<S> {
     /// Ends a connection at once: what is not pending goes out by the kernel, with our FIN.
     fn abandon(&mut self, at: u32) {
         self.drive(at, NO_HINT, true);
-        if self.table.get(at).is_some_and(|it| it.is_dry() || it.lingers_for().is_some()) {
+        if self.table.get(at).is_some_and(|it| it.may_end() || it.lingers_for().is_some()) {
+            if P::HAS_CALLS {
+                // The last words are said before a FIN of the kernel's, too.
+                self.send_fin(at, CloseReason::ForcedClean);
+            }
             self.close(at, CloseReason::ForcedClean, Proof::None);
         } else {
             self.close(at, CloseReason::ForcedLossy, Proof::Reset);
@@ -191,6 +212,7 @@ impl<S: Stream> Engine<S> {
         }
         if self.announced == Phase::Running {
             self.requested = self.clock.tick();
+            self.awake = self.requested;
             let counts = &mut self.table.report.connections;
             counts.open_at_stop = counts.accepted.saturating_sub(counts.closed());
             self.table.report.cause = self.stop.cause().cloned();
@@ -214,7 +236,7 @@ impl<S: Stream> Engine<S> {
     }
 }
 
-impl<S: Stream> Drop for Engine<S> {
+impl<S: Stream, P: Speaks> Drop for Engine<S, P> {
     /// Ends every connection without waiting.
     fn drop(&mut self) {
         if std::thread::panicking() {

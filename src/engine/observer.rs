@@ -109,6 +109,6 @@ pub struct Closed {
     pub connection: ConnectionId,
     /// Why it ended.
     pub reason: CloseReason,
-    /// Its bytes: `read = written + late + unsent + peer_aborted`.
+    /// Its bytes; how they add up, [`ByteCounts`] says.
     pub bytes: ByteCounts,
 }

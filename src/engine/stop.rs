@@ -7,7 +7,7 @@
 use super::connection::{Connection, Proof, Stage};
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
 use super::deadline::Tick;
-use super::echo::{Flow, IoLimits};
+use super::dialogue::{Flow, IoLimits, Speaks};
 use super::lists::Place;
 use super::phase::{Force, Phase};
 use super::report::CloseReason;
@@ -35,7 +35,7 @@ const FORCED_SILENCE: u32 = 40;
 const FORCED_END: u32 = 240;
 const FORCED_CHECK: u32 = 5;
 
-impl<S: Stream> Engine<S> {
+impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Visits those that the drain has not met yet, a slice of them.
     pub(super) fn drain(&mut self) {
         for _ in 0..SLICE {
@@ -61,20 +61,23 @@ impl<S: Stream> Engine<S> {
             Locality::Unix | Locality::Host => None,
             Locality::Network => match connection.stream_mut().status(kernel) {
                 Status::Alive(transport) => transport.timing,
-                Status::Unknown | Status::Acknowledged => None,
                 Status::Broken(reason) => return self.break_off(at, reason),
+                Status::Unknown | Status::Acknowledged => None,
             },
         };
         let silent = connection.active().age(requested);
         if silent >= RECOVERY {
             connection.forget_recent();
         }
-        if connection.is_held_back() {
+        connection.on_drain();
+        if connection.is_held_back() || connection.is_receiving() {
             // It gets no answer to its last bytes, and its kernel may wait for one.
             connection.stream_mut().quick_ack();
         }
         let read = connection.read();
-        self.visits.set(at, Visit::new(locality, timing, silent >= silence, read));
+        let mut visit = Visit::new(locality, timing, silent >= silence, read);
+        visit.hold_back(self.clock.tick());
+        self.visits.set(at, visit);
         self.table.put(at, self.table.lists().aging());
         self.reschedule(at);
     }
@@ -101,12 +104,15 @@ impl<S: Stream> Engine<S> {
 
     fn look_at_open(&mut self, at: u32) {
         let now = self.clock.tick();
+        if self.stop.phase() < Phase::Draining || self.settings.drain == Drain::Peer {
+            return self.look_at_idle(at);
+        }
         let Some(connection) = self.table.get(at) else { return };
         if connection.is_held_back() {
             return self.look_at_held(at);
         }
-        if self.quiet_at(at).is_after(now) {
-            return self.table.put_timed(at, self.quiet_at(at), now);
+        if self.look_at(at).is_after(now) {
+            return self.table.put_timed(at, self.look_at(at), now);
         }
         // What a peer sent may be in the queue, its event not told yet.
         self.drive(at, NO_HINT, true);
@@ -117,7 +123,7 @@ impl<S: Stream> Engine<S> {
     pub(super) fn reschedule(&mut self, at: u32) {
         let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
         if is_open && self.settings.drain != Drain::Peer {
-            self.table.put_timed(at, self.quiet_at(at), self.clock.tick());
+            self.table.put_timed(at, self.look_at(at), self.clock.tick());
         }
     }
 
@@ -130,7 +136,7 @@ impl<S: Stream> Engine<S> {
                 self.close(at, CloseReason::IoError, Proof::Lost(unacknowledged));
             }
             Status::Broken(reason) => self.break_off(at, reason),
-            Status::Alive(_) | Status::Acknowledged | Status::Unknown => {
+            Status::Alive(_) | Status::Unknown | Status::Acknowledged => {
                 self.table.put_timed(at, now.plus(HELD_CHECK), now);
             }
         }
@@ -156,6 +162,7 @@ impl<S: Stream> Engine<S> {
             Flow::Wait | Flow::Pause => {}
             Flow::Again => self.table.make_ready(at),
             Flow::Ended => self.conclude(at),
+            Flow::Finish(reason) => debug_assert!(false, "{reason}: its FIN is being sent"),
             Flow::Close(reason) => self.break_off(at, reason),
         }
     }
@@ -320,7 +327,7 @@ impl<S: Stream> Engine<S> {
         let now = self.clock.tick();
         let Some(connection) = self.table.get(at) else { return };
         let silent = connection.active().plus(FORCED_SILENCE);
-        if !connection.is_dry() || connection.is_paused() {
+        if !connection.may_end() || connection.is_paused() {
             self.close(at, CloseReason::ForcedLossy, Proof::Reset);
         } else if !silent.is_after(now) || self.visits.get(at).is_unix() {
             self.send_fin(at, CloseReason::ForcedClean);
@@ -369,7 +376,7 @@ impl<S: Stream> Engine<S> {
     /// Closes a connection that broke, or that we break: our reset destroys what the kernel holds.
     pub(super) fn break_off(&mut self, at: u32, reason: CloseReason) {
         let proof = match reason {
-            CloseReason::ForcedLossy => Proof::Reset,
+            CloseReason::ForcedLossy | CloseReason::ProtocolClosed => Proof::Reset,
             _ if self.table.get(at).is_some_and(Connection::is_acknowledged) => Proof::Acknowledged,
             CloseReason::IoError if self.settings.user_timeout => Proof::TimedOut,
             _ => Proof::None,

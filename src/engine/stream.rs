@@ -11,7 +11,7 @@ use super::status::{Locality, Status};
 pub(crate) trait Stream: Read + Write {
     /// Something that takes bytes from one end of a stream and gives them to the other without
     /// copying them; empty when new.
-    type Pipe;
+    type Pipe: std::fmt::Debug;
 
     /// Whether there are pipes at all.
     const HAS_PIPES: bool;

@@ -22,7 +22,9 @@ const READ_UNIT: u64 = 64 << 10;
 const SILENT: u16 = 1 << 15;
 const HOST: u16 = 1 << 14;
 const UNIX: u16 = 1 << 13;
-const ROUND_BITS: u16 = UNIX - 1;
+/// The connection was visited at all.
+const VISITED: u16 = 1 << 12;
+const ROUND_BITS: u16 = VISITED - 1;
 
 /// One connection at its first visit. The default stands for one whose kernel says nothing.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,7 +33,7 @@ pub(super) struct Visit {
     round: u16,
     /// The size of a full segment; zero: unknown.
     segment: u16,
-    /// The low bits of the tick at which reading was last held back.
+    /// The low bits of the tick at which reading was last held back, or of the visit.
     held_back: u16,
     /// Bytes read before, in units, modulo 2^16.
     read: u16,
@@ -51,11 +53,15 @@ impl Visit {
         let travel = u16::try_from(travel).unwrap_or(ROUND_BITS).min(ROUND_BITS);
         let segment = timing.map_or(0, |timing| timing.segment);
         Self {
-            round: travel | place | if silent { SILENT } else { 0 },
+            round: travel | place | VISITED | if silent { SILENT } else { 0 },
             segment: u16::try_from(segment).unwrap_or(0),
             held_back: 0,
             read: units(read),
         }
+    }
+
+    pub(super) fn is_visited(self) -> bool {
+        self.round & VISITED != 0
     }
 
     /// The size of a full segment of the peer's; zero: unknown.
@@ -107,7 +113,7 @@ impl Visit {
         self.held_back = now.low_half();
     }
 
-    /// Milliseconds since reading was held back, if it was; modulo 2^16.
+    /// Milliseconds since reading was held back, or since the visit; modulo 2^16.
     pub(super) fn since_held_back(self, now: Tick) -> u32 {
         u32::from(now.low_half().wrapping_sub(self.held_back))
     }
@@ -154,6 +160,13 @@ impl Visits {
         }
         if let Some(slot) = self.0.get_mut(at) {
             *slot = visit;
+        }
+    }
+
+    /// Forgets the connection that was in a slot.
+    pub(super) fn forget(&mut self, at: u32) {
+        if let Some(visit) = self.get_mut(at) {
+            *visit = Visit::default();
         }
     }
 

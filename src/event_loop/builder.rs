@@ -8,7 +8,7 @@ use super::EventLoop;
 use crate::config::{MAX_CONNECTIONS, within};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::turn_times::TurnTimes;
-use crate::server::Server;
+use crate::server::{Server, Service};
 use crate::token::TokenRange;
 
 pub(super) const WAKER: Token = Token(usize::MAX);
@@ -71,7 +71,7 @@ impl EventLoopBuilder {
     ///
     /// [`ErrorKind::Config`] for a value out of its range, [`ErrorKind::Poll`] if the system
     /// refuses a poll or a waker, and the errors of [`Server::register`].
-    pub fn build(self, mut server: Server) -> Result<EventLoop, Error> {
+    pub fn build<P: Service>(self, mut server: Server<P>) -> Result<EventLoop<P>, Error> {
         within("events_capacity", Some(self.events_capacity), 1, MAX_EVENTS)?;
         let fail = |attempt: &str, error| Error::io(ErrorKind::Poll, attempt, error);
         let poll = Poll::new().map_err(|error| fail("create the poll", error))?;

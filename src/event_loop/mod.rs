@@ -21,10 +21,11 @@ use crate::error::ErrorKind;
 #[cfg(feature = "signals")]
 use crate::event_loop::signals::Signals;
 use crate::event_loop::turn_times::TurnTimes;
-use crate::server::Server;
+use crate::protocol::Echo;
 use crate::server::handle::ShutdownHandle;
 #[cfg(feature = "signals")]
 use crate::server::handle::StopRequest;
+use crate::server::{Server, Service};
 use crate::token::TokenRange;
 
 pub use self::builder::EventLoopBuilder;
@@ -57,11 +58,11 @@ const SIGNALS: Token = Token(usize::MAX - 1);
 /// deadline lies in the future. Stop requests make the descriptor readable too.
 ///
 /// A loop may be moved to another thread, and dropped at any time: see [`Server`].
-pub struct EventLoop {
+pub struct EventLoop<P: Service = Echo> {
     poll: Poll,
     events: Events,
     waker: Arc<Waker>,
-    server: Server,
+    server: Server<P>,
     #[cfg(feature = "signals")]
     signals: Option<Signals>,
     busy_poll: Option<Duration>,
@@ -75,19 +76,21 @@ pub struct EventLoop {
 }
 
 impl EventLoop {
+    /// Returns the settings of a loop to be made.
+    pub fn builder() -> EventLoopBuilder {
+        EventLoopBuilder::new()
+    }
+}
+
+impl<P: Service> EventLoop<P> {
     /// Makes a loop with the default settings: see [`EventLoopBuilder::build`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Poll`] if the system refuses a poll or a waker, and the errors of
     /// [`Server::register`].
-    pub fn new(server: Server) -> Result<Self, Error> {
-        Self::builder().build(server)
-    }
-
-    /// Returns the settings of a loop to be made.
-    pub fn builder() -> EventLoopBuilder {
-        EventLoopBuilder::new()
+    pub fn new(server: Server<P>) -> Result<Self, Error> {
+        EventLoopBuilder::new().build(server)
     }
 
     /// Has stop signals stop the server: see [`Signals`].
@@ -124,13 +127,13 @@ impl EventLoop {
 
     /// Returns the server.
     #[must_use]
-    pub fn server(&self) -> &Server {
+    pub fn server(&self) -> &Server<P> {
         &self.server
     }
 
     /// Returns the server, for calls that do not need the loop, such as
     /// [`observe`](crate::Server::observe). It must stay registered.
-    pub fn server_mut(&mut self) -> &mut Server {
+    pub fn server_mut(&mut self) -> &mut Server<P> {
         &mut self.server
     }
 
@@ -141,7 +144,7 @@ impl EventLoop {
     ///
     /// [`ErrorKind::Register`] if the server was registered with another poll through
     /// [`server_mut`](Self::server_mut); it is dropped then.
-    pub fn into_server(mut self) -> Result<Server, Error> {
+    pub fn into_server(mut self) -> Result<Server<P>, Error> {
         self.server.deregister(self.poll.registry())?;
         Ok(self.server)
     }
@@ -308,19 +311,19 @@ impl EventLoop {
     }
 }
 
-impl AsFd for EventLoop {
+impl<P: Service> AsFd for EventLoop<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.poll.registry().as_fd()
     }
 }
 
-impl AsRawFd for EventLoop {
+impl<P: Service> AsRawFd for EventLoop<P> {
     fn as_raw_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
     }
 }
 
-impl fmt::Debug for EventLoop {
+impl<P: Service> fmt::Debug for EventLoop<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventLoop").field("server", &self.server).finish_non_exhaustive()
     }

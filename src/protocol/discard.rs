@@ -6,11 +6,14 @@ use super::{Context, Input, Next, Output, Protocol};
 
 /// Throws away whatever comes (RFC 863). It counts no requests.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct Discard;
 
 impl Protocol for Discard {
     type State = ();
+
+    fn name(&self) -> &'static str {
+        "discard"
+    }
 
     fn open(&mut self, _: Option<SocketAddr>, _: Context) {}
 

@@ -9,16 +9,18 @@ use super::{Context, Input, Next, Output, Protocol};
 ///
 /// It is therefore not a [`Protocol`]. A protocol that wraps another one wraps [`Repeat`].
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct Echo;
 
 /// The same service as a [`Protocol`]. It counts no requests.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
 pub struct Repeat;
 
 impl Protocol for Repeat {
     type State = ();
+
+    fn name(&self) -> &'static str {
+        "repeat"
+    }
 
     fn open(&mut self, _: Option<SocketAddr>, _: Context) {}
 

@@ -86,6 +86,10 @@ fn copy(left: u32, input: &mut Input<'_>, output: &mut Output<'_>) -> u32 {
 impl Protocol for Line {
     type State = LineState;
 
+    fn name(&self) -> &'static str {
+        "line"
+    }
+
     fn open(&mut self, _: Option<SocketAddr>, _: Context) -> LineState {
         LineState { stage: Stage::Search { scanned: 0 } }
     }

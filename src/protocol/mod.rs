@@ -112,7 +112,7 @@ mod line;
 #[cfg(test)]
 pub(crate) mod loopback;
 mod next;
-mod output;
+pub(crate) mod output;
 mod scan;
 pub(crate) mod session;
 #[cfg(test)]
@@ -149,6 +149,11 @@ pub trait Protocol {
     /// default, counts as 64 KiB. A request that must be seen as a whole cannot be longer. Memory
     /// is used only for what is in fact left over.
     const MAX_INPUT: usize = Input::MAX;
+
+    /// Returns the name under which reports show the protocol. Default: that of the type.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 
     /// Returns the state of a new connection. `peer` is its address, `None` for a Unix socket; a
     /// protocol that needs it later keeps it in the state.

@@ -184,7 +184,6 @@ impl io::Write for Output<'_> {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 /// Returns how many answers have ended within the first `count` bytes.
 pub(crate) fn answers_within(marks: &[Mark], count: usize) -> u64 {
     let ended = marks.iter().take_while(|mark| mark.end as usize <= count);
@@ -200,7 +199,6 @@ pub(crate) struct Pending {
     marks: VecDeque<Mark>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the engine does not use it yet"))]
 impl Pending {
     /// A copy of what follows the first `taken` bytes; `None` when there is no memory for it.
     pub(crate) fn copy_of(output: &OutputBuffer, taken: usize) -> Option<Self> {

@@ -214,6 +214,16 @@ impl<P: Protocol> Session<P> {
         }
     }
 
+    /// Whether there is a call to be made; `input` is all that is held.
+    pub(crate) fn has_call(&self, input: &[u8]) -> bool {
+        self.pick(input).is_some()
+    }
+
+    /// Whether the protocol knows of the peer's end.
+    pub(crate) fn has_told_end(&self) -> bool {
+        self.peer_end == PeerEnd::Told
+    }
+
     /// Makes the calls that can be made, in a batch: until one needs I/O first. `input` is all that
     /// is held, `room` the bytes that `output` may hold in all: at least [`Output::MIN_ROOM`].
     pub fn advance(

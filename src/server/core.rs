@@ -10,8 +10,10 @@ use crate::accept::queue::Listen;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
+use crate::protocol::Echo;
 use crate::server::handle::{StopFlag, StopRequest};
 use crate::token::{Readiness, TokenRange};
 
@@ -21,8 +23,8 @@ const SLOTS: usize = 256;
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a server does, whatever its listeners and its poll are.
-pub(crate) struct ServerCore<Q: Listen> {
-    pub(crate) engine: Engine<Q::Stream>,
+pub(crate) struct ServerCore<Q: Listen, P: Speaks = Echo> {
+    pub(crate) engine: Engine<Q::Stream, P>,
     pub(crate) acceptor: Acceptor<Q>,
     pub(crate) requests: StopFlag,
     /// What it is registered with; `None` while it is not.
@@ -33,10 +35,18 @@ pub(crate) struct ServerCore<Q: Listen> {
     room_due: Option<Instant>,
 }
 
+#[cfg(test)]
 impl<Q: Listen> ServerCore<Q> {
+    /// A server that echoes.
     pub(crate) fn new(config: &Config) -> Self {
+        Self::serving(Echo, config)
+    }
+}
+
+impl<Q: Listen, P: Speaks> ServerCore<Q, P> {
+    pub(crate) fn serving(protocol: P, config: &Config) -> Self {
         Self {
-            engine: Engine::new(config),
+            engine: Engine::serving(protocol, config),
             acceptor: Acceptor::new(config),
             requests: StopFlag::default(),
             tokens: None,
@@ -203,7 +213,7 @@ impl<Q: Listen> ServerCore<Q> {
         let asked = match self.requests.get() {
             None => false,
             Some(StopRequest::Graceful) => phase == Phase::Running,
-            Some(StopRequest::Forced) => phase < Phase::Finished,
+            Some(StopRequest::Forced) => phase < Phase::Forcing,
         };
         if asked {
             return Some(now);

@@ -13,11 +13,13 @@ use std::time::Instant;
 
 use crate::accept::queue::{AcceptQueue, Ownership};
 use crate::config::Config;
+use crate::engine::dialogue::Speaks;
 use crate::engine::observer::{ConnectionId, Observer};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::error::Error;
 use crate::net::listener::{ListenSocket, Listener};
+use crate::protocol::{self, Echo};
 use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
 use crate::token::Readiness;
@@ -26,7 +28,7 @@ use crate::token::Readiness;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(usize);
 
-/// An echo server driven by a `mio::Poll` that its host owns.
+/// A server driven by a `mio::Poll` that its host owns: of the echo, or of any [`Protocol`](crate::protocol::Protocol).
 ///
 /// The host owns the `Poll`, its `Waker`, the clock and the tokens. Its loop ends a turn
 /// ([`end_turn`](Self::end_turn)), sleeps no longer than until
@@ -49,12 +51,21 @@ pub struct ListenerId(usize);
 /// any order.
 ///
 /// A server owns one read buffer of 64 KiB, and for each connection a slot of 56 bytes (on 64-bit
-/// systems) and its pending output, at most 64 KiB.
-pub struct Server {
-    core: ServerCore<Listener>,
+/// systems) and its pending output, at most 64 KiB. With a protocol there are a buffer for output,
+/// and for each connection its state, some 60 bytes more, and unconsumed input, at most 64 KiB.
+pub struct Server<P: Service = Echo> {
+    core: ServerCore<Listener, P>,
     config: Config,
     addresses: Vec<SocketAddr>,
 }
+
+/// What a [`Server`] can serve: [`Echo`], or any [`Protocol`](crate::protocol::Protocol).
+///
+/// It cannot be implemented otherwise: implement [`Protocol`](crate::protocol::Protocol).
+#[expect(private_bounds, reason = "it is sealed by a trait of the engine")]
+pub trait Service: Speaks {}
+
+impl<P: Speaks> Service for P {}
 
 impl Server {
     /// Binds an address and listens on it; port 0 takes a free one, see
@@ -71,15 +82,74 @@ impl Server {
         Ok(server)
     }
 
-    /// Makes a server without a listener; [`listen`](Self::listen) and [`adopt`](Self::adopt) add
-    /// some.
+    /// Makes an echo server without a listener; [`listen`](Self::listen) and
+    /// [`adopt`](Self::adopt) add some.
     ///
     /// # Errors
     ///
     /// [`Config`](crate::ErrorKind::Config) for a value out of its range.
     pub fn new(config: Config) -> Result<Self, Error> {
+        Self::serving(Echo, config)
+    }
+}
+
+impl<P: Service> Server<P> {
+    /// Makes a server of a protocol, without a listener; [`listen`](Self::listen) and
+    /// [`adopt`](Self::adopt) add some.
+    ///
+    /// ```
+    /// use netgrace::protocol::Line;
+    /// use netgrace::{Config, EventLoop, Server};
+    /// # use std::io::{Read, Write};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut server = Server::serving(Line::new(), Config::new())?;
+    /// server.listen("127.0.0.1:0".parse()?)?;
+    /// let address = server.local_addr().ok_or("no address")?;
+    /// let mut event_loop = EventLoop::new(server)?;
+    /// let handle = event_loop.shutdown_handle();
+    /// let client = std::thread::spawn(move || -> std::io::Result<String> {
+    ///     let mut stream = std::net::TcpStream::connect(address)?;
+    ///     stream.write_all(b"hello\n")?;
+    ///     handle.begin_shutdown(); // before the answer has come
+    ///     let mut answer = String::new();
+    ///     stream.read_to_string(&mut answer)?;
+    ///     Ok(answer)
+    /// });
+    /// let report = event_loop.run();
+    /// assert_eq!(client.join().unwrap()?, "hello\n");
+    /// assert_eq!(report.requests.map(|requests| requests.answered), Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Config`](crate::ErrorKind::Config) for a value out of its range.
+    pub fn serving(protocol: P, config: Config) -> Result<Self, Error> {
         config.check()?;
-        Ok(Self { core: ServerCore::new(&config), config, addresses: Vec::new() })
+        let core = ServerCore::serving(protocol, &config);
+        Ok(Self { core, config, addresses: Vec::new() })
+    }
+
+    /// Returns the protocol.
+    #[must_use]
+    pub fn protocol(&self) -> &P {
+        self.core.engine.protocol()
+    }
+
+    /// Returns the protocol, to give it something that connections wait for;
+    /// [`resume`](Self::resume) has them say it.
+    pub fn protocol_mut(&mut self) -> &mut P {
+        self.core.engine.protocol_mut()
+    }
+
+    /// Has the protocol resume a connection: its answer is ready, or there is something to push to
+    /// its peer. The call is made at once, unless output is pending; then as soon as it is written.
+    /// Returns whether there is such a connection: the id of one that has ended means nothing. Does
+    /// nothing for the echo. Changes [`next_deadline`](Self::next_deadline).
+    pub fn resume(&mut self, connection: protocol::ConnectionId, now: Instant) -> bool {
+        self.core.engine.resume(connection, now)
     }
 
     /// Binds and listens on a further address. To be called before
@@ -292,7 +362,7 @@ impl Server {
     }
 }
 
-impl fmt::Debug for Server {
+impl<P: Service> fmt::Debug for Server<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("addresses", &self.addresses)

@@ -2,12 +2,12 @@
 
 use mio::Registry;
 
-use super::Server;
+use super::{Server, Service};
 use crate::config::MAX_CONNECTIONS;
 use crate::error::{Error, ErrorKind};
 use crate::token::TokenRange;
 
-impl Server {
+impl<P: Service> Server<P> {
     /// Registers the listeners, and connections that are open, with a poll.
     ///
     /// `tokens` is the range that the server may use: one for each listener ever added to it, the

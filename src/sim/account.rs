@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use super::Shared;
-use super::check::{PATIENCE, ROUNDING};
-use super::line::{Fate, Line, Times};
+use super::check::PATIENCE;
+use super::line::{Fate, Line, ROUNDING, Times};
 use super::network::Network;
 use crate::config::Drain;
 use crate::engine::observer::{Closed, ConnectionId, Observer};
@@ -135,7 +135,7 @@ impl Network {
             CloseReason::Drained => line.fin_at.is_some(),
             CloseReason::ForcedClean => forced && closed.bytes.unsent == 0,
             CloseReason::ForcedLossy => forced,
-            CloseReason::HostClosed => false,
+            CloseReason::HostClosed | CloseReason::ProtocolClosed => false,
         };
         let known = self.asks || duplex.link.is_unix();
         let on_its_way = duplex.down.unacknowledged() > 0 && known && !line.is_gone();

@@ -2,15 +2,13 @@
 
 use super::host::Host;
 use super::inside;
-use super::line::{FLOOD, Line, Times};
+use super::line::{FLOOD, Line, ROUNDING, Times};
 use super::network::Network;
 use crate::config::Drain;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
 use crate::engine::status::Locality;
 
-/// A tick, rounded up twice, and the rounding of the host's sleep.
-pub(super) const ROUNDING: u64 = 3_000;
 /// How long an acknowledgement may go unnoticed: no event tells of it.
 const ASKING: u64 = 250_000;
 /// How long a force may wait for acknowledgements.
@@ -242,6 +240,8 @@ fn overdue(
     }
     let visited = network.visited_at.unwrap_or(when);
     let since = line.last_byte.max(visited).max(line.resumed_at.get());
+    // A process that was kept from reading waits for another quiet time.
+    let since = since.max(network.tardy_at);
     let requested = network.requested_at.unwrap_or(0);
     let round = line.longest_round(requested);
     let quiet = match drain {

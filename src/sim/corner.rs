@@ -143,6 +143,7 @@ impl Host {
                 CloseReason::IdleTimeout => "closed idle timeout",
                 CloseReason::IoError => "closed io error",
                 CloseReason::PeerClosed => "closed peer closed",
+                CloseReason::ProtocolClosed => "closed by the protocol",
                 CloseReason::ResetByPeer => "closed reset by peer",
                 CloseReason::HostClosed => "closed by the host",
             });

@@ -18,7 +18,7 @@ use crate::server::handle::{HostWaker, ShutdownHandle};
 use crate::token::Readiness;
 
 /// Turns after which a life counts as endless.
-const TURNS: u64 = 2_000_000;
+const TURNS: u64 = 200_000;
 
 pub(super) struct Host {
     /// `None` once dropped.

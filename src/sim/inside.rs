@@ -2,7 +2,7 @@
 
 use super::end::End;
 use crate::engine::Engine;
-use crate::engine::echo::LEAST_ROOM;
+use crate::engine::dialogue::LEAST_ROOM;
 use crate::engine::lists::Place;
 use crate::engine::phase::Phase;
 

@@ -48,6 +48,8 @@ pub(super) const FLOOD: u64 = 64 << 20;
 /// The round of a connection, and of one whose window was full, in microseconds.
 const ROUND: u64 = 50_000;
 const STRAINED: u64 = 250_000;
+/// A tick, rounded up twice, and the rounding of the host's sleep.
+pub(super) const ROUNDING: u64 = 3_000;
 
 /// A client's handshake.
 #[derive(Clone, Copy, Debug)]
@@ -249,7 +251,7 @@ impl Line {
             return 0;
         }
         let strained = self.strained_at.max(Some(self.resumed_at.get()).filter(|at| *at > 0));
-        let strained = strained.is_some_and(|at| at + STRAINED >= requested);
+        let strained = strained.is_some_and(|at| at + STRAINED + ROUNDING >= requested);
         let least = if strained || !self.asks { STRAINED } else { ROUND };
         let (round_trip, variation) = link.timing();
         match link.locality {

@@ -4,10 +4,10 @@
 //! simulated host (`host`, `act`) by a plan (`plan`, drawn by `draw`). `duplex` is two kernels'
 //! view of one connection: two `direction`s, each a send queue and a receive queue, and a `link`
 //! with a round trip between them; `exchange` is what the kernels do by themselves. `peer` is the
-//! client, `line` all that is known of a connection, `door` a listener's queues, `network` all of them with
-//! their time and chance. `kernel`, `accept` and `end` are the system calls. `account`, `check` and
-//! `verdict` compare what the server says with what happened, `corner` what there was to compare;
-//! `inside` is all that they look at within the engine.
+//! client, `line` all that is known of a connection, `door` a listener's queues, `network` all of
+//! them with their time and chance. `kernel`, `accept` and `end` are the system calls. `account`,
+//! `check` and `verdict` compare what the server says with what happened, `corner` what there was
+//! to compare; `inside` is all that they look at within the engine.
 //!
 //! No data segment is lost: what packet loss delays beyond the quiet time is not promised. Window
 //! updates are lost where a probe for them comes in time.

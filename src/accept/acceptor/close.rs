@@ -9,6 +9,7 @@ use crate::accept::pair::Visibility;
 use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier};
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::Phase;
 use crate::engine::report::HalfOpen;
 
@@ -38,7 +39,11 @@ impl<Q: Listen> Acceptor<Q> {
     /// until no half-open handshake is left, and closes them; what is not done yet stays for
     /// another call. Under force who waits is counted and let go. Without tokens the listeners
     /// are on no poll, and only force may end them.
-    pub(crate) fn close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+    pub(crate) fn close<P: Speaks>(
+        &mut self,
+        engine: &mut Engine<Q::Stream, P>,
+        turn: Turn<'_, Q>,
+    ) {
         if self.closing.is_none() {
             self.begin_close(engine, turn);
         }
@@ -89,7 +94,7 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    fn begin_close(&mut self, engine: &mut Engine<Q::Stream>, turn: Turn<'_, Q>) {
+    fn begin_close<P: Speaks>(&mut self, engine: &mut Engine<Q::Stream, P>, turn: Turn<'_, Q>) {
         engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
         engine.report_mut().gated = Some(true);
         if let Some(listener) = self.listeners.iter_mut().flatten().next() {
@@ -119,11 +124,11 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Gates a queue that is the server's alone, and begins to wait for half-open handshakes.
-    fn gate(
+    fn gate<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         now: Instant,
     ) {
         let visibility = listener.queue.visibility(engine.kernel());
@@ -140,11 +145,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Goes on with the end of one listener. Returns whether it may be closed: nobody is waited
     /// for, and after that its queue was seen empty.
-    fn close_one(
+    fn close_one<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         if self.wait(index).is_none() {
@@ -161,6 +166,10 @@ impl<Q: Listen> Acceptor<Q> {
         let others_dump =
             waits.any(|(at, wait)| at != index && wait.as_ref().is_some_and(Wait::is_dumping));
         let Some(wait) = self.wait(index) else { return emptied };
+        if listener.is_dead() {
+            // Nobody comes through it any more.
+            return true;
+        }
         if !others_dump {
             let endpoint = listener.queue.endpoint();
             if wait.step::<Q>(endpoint.as_ref(), engine.kernel(), turn.now, hurry) {
@@ -202,11 +211,11 @@ impl<Q: Listen> Acceptor<Q> {
 
     /// Takes in who is waiting, or lets them go under force. Returns whether the queue was seen
     /// empty.
-    fn empty(
+    fn empty<P: Speaks>(
         &mut self,
         index: usize,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         let emptied = if engine.phase() >= Phase::Forcing {
@@ -223,10 +232,10 @@ impl<Q: Listen> Acceptor<Q> {
         emptied
     }
 
-    fn sweep(
+    fn sweep<P: Speaks>(
         &mut self,
         listener: &mut AcceptQueue<Q>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
         let (before, lost) = (engine.report().connections.accepted, self.register_failures);
@@ -242,15 +251,20 @@ impl<Q: Listen> Acceptor<Q> {
             BatchEnd::Dead(error) => {
                 warn!("sweep the queue of {}: {error}", listener.name());
                 counts.backlog_left = None;
+                self.listener_failed = true;
+                listener.set_dead();
                 true
             }
         }
     }
 
     /// Closes the connections that still wait, and counts them. Returns whether that is all that
-    /// can be
-    /// done: for want of a descriptor it is tried again as long as connections are being closed.
-    fn abandon(&mut self, listener: &mut AcceptQueue<Q>, engine: &mut Engine<Q::Stream>) -> bool {
+    /// can be done: for want of a descriptor it is tried again as long as connections are closed.
+    fn abandon<P: Speaks>(
+        &mut self,
+        listener: &mut AcceptQueue<Q>,
+        engine: &mut Engine<Q::Stream, P>,
+    ) -> bool {
         let open = engine.open();
         let left = &mut engine.report_mut().connections.backlog_left;
         for _ in 0..SWEEP {
@@ -261,7 +275,11 @@ impl<Q: Listen> Acceptor<Q> {
                 }
                 Accepted::Empty => return true,
                 Accepted::Broken(_) => {}
-                Accepted::Exhausted(_) if open > 0 => return false,
+                Accepted::Exhausted(_) if open > 0 => {
+                    // Until a connection is closed.
+                    listener.set_full();
+                    return false;
+                }
                 Accepted::Exhausted(error) | Accepted::Dead(error) => {
                     warn!("count the queue of {}: {error}", listener.name());
                     *left = None;

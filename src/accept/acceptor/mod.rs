@@ -13,6 +13,7 @@ use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
+use crate::engine::dialogue::Speaks;
 use crate::token::TokenRange;
 
 /// Clients taken from one queue in one turn.
@@ -194,9 +195,9 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Takes clients in while the server runs. Returns how a listener died, if one did.
-    pub(crate) fn accept(
+    pub(crate) fn accept<P: Speaks>(
         &mut self,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> Option<String> {
         let mut died = None;
@@ -230,11 +231,11 @@ impl<Q: Listen> Acceptor<Q> {
         died
     }
 
-    fn accept_batch(
+    fn accept_batch<P: Speaks>(
         &mut self,
         listener: &mut AcceptQueue<Q>,
         most: u32,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> BatchEnd {
         for _ in 0..most {
@@ -281,11 +282,11 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Gives a client a slot. An error hands back what kept it out.
-    fn admit(
+    fn admit<P: Speaks>(
         &mut self,
         mut stream: Q::Stream,
         peer: Option<SocketAddr>,
-        engine: &mut Engine<Q::Stream>,
+        engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> Result<(), Accepted<Q::Stream>> {
         let Some(owner) = engine.reserve_share(peer) else {

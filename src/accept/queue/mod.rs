@@ -126,12 +126,14 @@ pub(crate) struct AcceptQueue<Q> {
     ownership: Ownership,
     state: State,
     peer_failures: u32,
+    /// The listener is no more.
+    dead: bool,
 }
 
 impl<Q: Listen> AcceptQueue<Q> {
     pub(crate) fn new(queue: Q, owned: bool) -> Self {
         let ownership = if owned { Ownership::Exclusive } else { Ownership::Shared };
-        Self { queue, ownership, state: State::Empty, peer_failures: 0 }
+        Self { queue, ownership, state: State::Empty, peer_failures: 0, dead: false }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -194,6 +196,17 @@ impl<Q: Listen> AcceptQueue<Q> {
     /// Whether a client waits for a slot.
     pub(crate) fn is_full(&self) -> bool {
         self.state == State::Full
+    }
+
+    /// The listener is no more: nothing comes of it.
+    pub(crate) fn set_dead(&mut self) {
+        self.state = State::Empty;
+        self.dead = true;
+    }
+
+    /// Returns whether the listener is no more.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead
     }
 
     /// There is no slot for the next client.

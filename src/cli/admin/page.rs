@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use netgrace::{EventLoop, Grade, Phase, Report, Stats, TurnTimes};
+use netgrace::{EventLoop, Grade, Phase, Report, Service, Stats, TurnTimes};
 
 use crate::cli::admin::request::{Answer, Page};
 use crate::cli::limits;
@@ -17,7 +17,7 @@ pub(crate) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(crate) fn of(event_loop: &'a EventLoop) -> Self {
+    pub(crate) fn of<P: Service>(event_loop: &'a EventLoop<P>) -> Self {
         let server = event_loop.server();
         Self { report: server.report(), stats: server.stats(), turns: event_loop.turn_times() }
     }
@@ -80,6 +80,7 @@ fn metrics(text: &mut String, facts: &Facts<'_>) -> fmt::Result {
     let reasons = [
         ("drained", connections.drained),
         ("peer_closed", connections.peer_closed),
+        ("protocol_closed", connections.protocol_closed),
         ("reset_by_peer", connections.reset_by_peer),
         ("host_closed", connections.host_closed),
         ("idle_timeout", connections.idle_timeout),
@@ -92,14 +93,33 @@ fn metrics(text: &mut String, facts: &Facts<'_>) -> fmt::Result {
     let help = "Connections closed at once because their address had its share.";
     one(text, "connections_refused_total", "counter", help, stats.refused)?;
     one(text, "accept_errors_total", "counter", "Failures of accept.", stats.accept_errors)?;
-    let kinds = [
+    let echo_kinds = [
         ("read", bytes.read),
         ("written", bytes.written),
         ("late", bytes.late),
         ("unsent", bytes.unsent),
         ("peer_aborted", bytes.peer_aborted),
     ];
+    let other_kinds = [
+        ("served", bytes.served),
+        ("produced", bytes.produced),
+        ("unserved", bytes.unserved),
+        ("incomplete", bytes.incomplete),
+    ];
+    let has_others = stats.requests.is_some();
+    let kinds: Vec<(&str, u64)> =
+        echo_kinds.into_iter().chain(other_kinds.into_iter().filter(|_| has_others)).collect();
     many(text, "bytes_total", "counter", "Bytes, by what became of them.", "kind", &kinds)?;
+    if let Some(requests) = stats.requests {
+        one(text, "requests_total", "counter", "Requests taken.", requests.taken)?;
+        let ends = [
+            ("answered", requests.answered),
+            ("unanswered", requests.unanswered),
+            ("aborted", requests.aborted),
+        ];
+        let help = "Requests over, by what became of them.";
+        many(text, "requests_over_total", "counter", help, "result", &ends)?;
+    }
     let help = "Bytes held for peers that do not take them.";
     one(text, "held_bytes", "gauge", help, stats.held)?;
     let phases =

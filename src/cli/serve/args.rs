@@ -32,6 +32,18 @@ pub(crate) struct ServeArgs {
     #[arg(help_heading = "Listening")]
     pub(crate) listen: Vec<ListenAddress>,
 
+    /// What clients are served
+    #[arg(long, value_name = "NAME", value_enum, default_value_t, help_heading = "Protocol")]
+    pub(crate) protocol: ProtocolName,
+
+    /// Answer each request only after this time (line, http) [default: 0s]
+    #[arg(long, value_name = "DUR", value_parser = units::duration, help_heading = "Protocol")]
+    pub(crate) delay: Option<Duration>,
+
+    /// Size of the answer to GET (http) [default: 13B]
+    #[arg(long, value_name = "SIZE", value_parser = units::size, help_heading = "Protocol")]
+    pub(crate) body: Option<u64>,
+
     /// Write the bound addresses here, one a line, once all are listening; - for stdout
     #[arg(long, value_name = "FILE|-", help_heading = "Listening")]
     pub(crate) port_file: Option<PathBuf>,
@@ -148,6 +160,20 @@ pub(crate) struct ServeArgs {
     /// How much is logged.
     #[command(flatten)]
     pub(crate) verbosity: Verbosity,
+}
+
+/// What clients are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProtocolName {
+    /// What comes is sent back (RFC 862)
+    #[default]
+    Echo,
+    /// What comes is thrown away (RFC 863)
+    Discard,
+    /// Every line is answered with itself
+    Line,
+    /// HTTP/1.1: GET, HEAD, POST; GET /bytes/N is answered with N bytes
+    Http,
 }
 
 /// When a connection is done once the stop has begun.

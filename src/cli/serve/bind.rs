@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use log::info;
-use netgrace::{Error, ErrorKind, ListenerId, Server};
+use netgrace::{Error, ErrorKind, ListenerId, Server, Service};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::address::{ListenAddress, resolve};
@@ -22,8 +22,8 @@ const PORTS_MAX: u32 = 64;
 /// # Errors
 ///
 /// If the name is unknown, one of the addresses is refused, or this machine has none of them.
-pub(crate) fn listen_on_all(
-    server: &mut Server,
+pub(crate) fn listen_on_all<P: Service>(
+    server: &mut Server<P>,
     wanted: &ListenAddress,
     host: &str,
     port: u16,

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 
 use log::{info, warn};
-use netgrace::{ListenerId, Ownership, Server};
+use netgrace::{ListenerId, Ownership, Server, Service};
 
 use crate::cli::address::ListenAddress;
 use crate::cli::failure::Failure;
@@ -51,11 +51,12 @@ impl Listening {
     /// # Errors
     ///
     /// If one of them cannot be listened on, with what to do about it.
-    pub(crate) fn open(
+    pub(crate) fn open<P: Service>(
+        protocol: P,
         settings: &Settings<'_>,
         handed: &mut Vec<Handed>,
-    ) -> Result<(Server, Self), Failure> {
-        let mut server = Server::new(settings.config()).map_err(explain)?;
+    ) -> Result<(Server<P>, Self), Failure> {
+        let mut server = Server::serving(protocol, settings.config()).map_err(explain)?;
         let mut listening = Self { listeners: Vec::new(), backlog: settings.backlog };
         for wanted in &settings.listen {
             let text = wanted.to_string();
@@ -105,9 +106,9 @@ impl Listening {
     }
 
     /// Listens on all addresses of a name.
-    fn bind(
+    fn bind<P: Service>(
         &mut self,
-        server: &mut Server,
+        server: &mut Server<P>,
         wanted: &ListenAddress,
         host: &str,
         port: u16,
@@ -120,9 +121,9 @@ impl Listening {
     }
 
     /// Adopts a socket of the predecessor, which shares it until it has closed its copy.
-    fn take_over(
+    fn take_over<P: Service>(
         &mut self,
-        server: &mut Server,
+        server: &mut Server<P>,
         wanted: &ListenAddress,
         handed: Handed,
     ) -> Result<(), Failure> {
@@ -148,7 +149,11 @@ impl Listening {
 
     /// Adopts all sockets that the service manager passes in.
     #[cfg(feature = "systemd")]
-    fn inherit(&mut self, server: &mut Server, wanted: &ListenAddress) -> Result<(), Failure> {
+    fn inherit<P: Service>(
+        &mut self,
+        server: &mut Server<P>,
+        wanted: &ListenAddress,
+    ) -> Result<(), Failure> {
         for (passed, unit) in inherited::take()? {
             let failed = |error: netgrace::Error| {
                 Failure::unable(format!("cannot listen on the socket {unit:?} of systemd: {error}"))
@@ -172,7 +177,11 @@ impl Listening {
     }
 
     #[cfg(not(feature = "systemd"))]
-    fn inherit(&mut self, _: &mut Server, wanted: &ListenAddress) -> Result<(), Failure> {
+    fn inherit<P: Service>(
+        &mut self,
+        _: &mut Server<P>,
+        wanted: &ListenAddress,
+    ) -> Result<(), Failure> {
         Err(Failure::unable(format!(
             "cannot listen on {wanted}: this build has no systemd feature"
         )))
@@ -190,7 +199,7 @@ impl Listening {
     }
 
     /// Notes whose the queues are, those of the service manager excepted.
-    pub(crate) fn set_claim(&mut self, claim: Claim, server: &mut Server) {
+    pub(crate) fn set_claim<P: Service>(&mut self, claim: Claim, server: &mut Server<P>) {
         for listener in &mut self.listeners {
             let ownership = match claim {
                 _ if listener.is_managed() => Ownership::Shared,

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use log::{error, info};
+use netgrace::protocol::{Discard, Echo, Http, Line};
 use netgrace::{EventLoop, Grade, Report, Server, Signals};
 
 use crate::cli::address::ListenAddress;
@@ -30,8 +31,9 @@ use crate::cli::filter::Filter;
 use crate::cli::limits::OpenFiles;
 use crate::cli::logger::{self, TARGET};
 use crate::cli::output::{self, Patience};
-use crate::cli::serve::args::ServeArgs;
+use crate::cli::serve::args::{ProtocolName, ServeArgs};
 use crate::cli::serve::bind::explain;
+use crate::cli::serve::handover::Handed;
 use crate::cli::serve::listening::Listening;
 use crate::cli::serve::predecessor::Predecessor;
 use crate::cli::serve::service::Service;
@@ -56,13 +58,43 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
         return dry_run(args, first);
     }
     let program = Program::current();
-    let (predecessor, mut handed) = Predecessor::find()?;
+    let (predecessor, handed) = Predecessor::find()?;
     let open_files = OpenFiles::plan(args.nofile)?.apply()?;
     let settings = Settings::gather(args, first, open_files)?;
+    let start = Start { args, signals, program, predecessor, handed };
+    let delay = args.delay.unwrap_or_default();
+    match args.protocol {
+        ProtocolName::Echo => serve(Echo, start, &settings),
+        ProtocolName::Discard => serve(Discard, start, &settings),
+        ProtocolName::Line => serve(Line::new().with_delay(delay), start, &settings),
+        ProtocolName::Http => {
+            let http = Http::new().with_delay(delay);
+            let http = args.body.map_or(http, |body| http.with_body_len(body));
+            serve(http, start, &settings)
+        }
+    }
+}
+
+/// What a service starts with.
+struct Start<'a> {
+    args: &'a ServeArgs,
+    signals: Signals,
+    program: Program,
+    predecessor: Option<Predecessor>,
+    handed: Vec<Handed>,
+}
+
+/// Serves a protocol until it is stopped.
+fn serve<P: netgrace::Service>(
+    protocol: P,
+    start: Start<'_>,
+    settings: &Settings<'_>,
+) -> Result<ExitCode, Failure> {
+    let Start { args, signals, program, predecessor, mut handed } = start;
     let mut outputs = Outputs::open(args)?;
-    let (server, listening) = Listening::open(&settings, &mut handed)?;
+    let (server, listening) = Listening::open(protocol, settings, &mut handed)?;
     let admin = args.admin.as_ref().map(|wanted| Admin::open(wanted, &mut handed)).transpose()?;
-    listening.announce(&settings);
+    listening.announce(settings);
     info!(target: TARGET, "open files: {}", settings.files);
     let event_loop =
         EventLoop::builder().busy_poll(args.busy_poll.limit()).measure_turns(admin.is_some());

@@ -31,6 +31,9 @@ pub(crate) fn to_line(stats: &Stats, resident: Option<u64>) -> String {
         stats.written,
         stats.held
     );
+    if let Some(requests) = &stats.requests {
+        line.push_str(&format!("; {} requests, {} answered", requests.taken, requests.answered));
+    }
     if stats.accept_errors > 0 {
         line.push_str(&format!("; {} accept errors", stats.accept_errors));
     }

@@ -68,8 +68,8 @@ impl Ticker {
 }
 
 /// The loop and the other event sources.
-pub(crate) struct Service {
-    event_loop: EventLoop,
+pub(crate) struct Service<P: netgrace::Service> {
+    event_loop: EventLoop<P>,
     listening: Listening,
     tokens: Tokens,
     stats: Option<Ticker>,
@@ -83,9 +83,9 @@ pub(crate) struct Service {
     admin: Option<Admin>,
 }
 
-impl Service {
+impl<P: netgrace::Service> Service<P> {
     pub(crate) fn new(
-        event_loop: EventLoop,
+        event_loop: EventLoop<P>,
         listening: Listening,
         predecessor: Option<Predecessor>,
         program: Program,
@@ -307,6 +307,6 @@ impl Service {
 }
 
 /// Returns whether this process has copies of the listening sockets.
-fn has_listeners(event_loop: &EventLoop) -> bool {
+fn has_listeners<P: netgrace::Service>(event_loop: &EventLoop<P>) -> bool {
     event_loop.server().listeners().next().is_some()
 }

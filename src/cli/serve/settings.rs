@@ -8,11 +8,14 @@ use netgrace::{Config, Drain};
 use crate::cli::address::{ListenAddress, listen_address};
 use crate::cli::failure::Failure;
 use crate::cli::limits::{self, OpenFiles};
-use crate::cli::serve::args::{DrainMode, ServeArgs};
+use crate::cli::serve::args::{DrainMode, ProtocolName, ServeArgs};
 use crate::cli::units::{self, Timeout};
 
 /// The default address: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:5388";
+
+/// The size of the answer to GET.
+const DEFAULT_BODY: u64 = 13;
 
 /// More than any machine has memory for, and within what [`Config`] takes.
 const CONNECTIONS_MAX: u64 = 1 << 30;
@@ -65,6 +68,7 @@ impl<'a> Settings<'a> {
                 units::format_duration(budget),
             )));
         }
+        check_protocol(args)?;
         let admin = if args.admin.is_some() { ADMIN_SOCKETS } else { 0 };
         let sockets = listen.iter().map(sockets).fold(0, u64::saturating_add);
         let others = sockets.saturating_add(admin);
@@ -131,6 +135,10 @@ impl fmt::Display for Settings<'_> {
         for address in &self.listen {
             line("listen", &address.to_string())?;
         }
+        line("protocol", protocol_name(args.protocol))?;
+        let delay = args.delay.unwrap_or_default();
+        line("delay", &units::format_duration(delay))?;
+        line("body", &units::format_size(args.body.unwrap_or(DEFAULT_BODY)))?;
         line("port-file", &path(args.port_file.as_ref()))?;
         line("backlog", &self.backlog.map_or_else(|| "system".to_owned(), |b| b.to_string()))?;
         let connections =
@@ -194,6 +202,32 @@ fn from_environment() -> Result<Vec<ListenAddress>, Failure> {
         })
     });
     addresses.collect()
+}
+
+/// Checks that the flags of protocols do something.
+fn check_protocol(args: &ServeArgs) -> Result<(), Failure> {
+    let protocol = args.protocol;
+    let is_idle = match protocol {
+        ProtocolName::Echo | ProtocolName::Discard => args.delay.map(|_| ("--delay", "line, http")),
+        ProtocolName::Line | ProtocolName::Http => None,
+    };
+    let has_no_body = args.body.filter(|_| protocol != ProtocolName::Http);
+    match is_idle.or(has_no_body.map(|_| ("--body", "http"))) {
+        None => Ok(()),
+        Some((flag, with)) => Err(Failure::usage(format!(
+            "{flag} does nothing with --protocol {}: it is for {with}",
+            protocol_name(protocol)
+        ))),
+    }
+}
+
+fn protocol_name(protocol: ProtocolName) -> &'static str {
+    match protocol {
+        ProtocolName::Echo => "echo",
+        ProtocolName::Discard => "discard",
+        ProtocolName::Line => "line",
+        ProtocolName::Http => "http",
+    }
 }
 
 fn drain(mode: DrainMode) -> Drain {

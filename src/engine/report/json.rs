@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::{Grade, HalfOpen, Report};
+use super::{Grade, HalfOpen, Report, RequestCounts};
 
 /// Text as a JSON string.
 struct Quoted<T>(T);
@@ -48,21 +48,32 @@ impl Display for Known<HalfOpen> {
     }
 }
 
+impl Display for Known<RequestCounts> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(RequestCounts { taken, answered, unanswered, aborted }) = self.0 else {
+            return f.write_str("null");
+        };
+        write!(f, r#"{{"taken":{taken},"answered":{answered},"#)?;
+        write!(f, r#""unanswered":{unanswered},"aborted":{aborted}}}"#)
+    }
+}
+
 /// Writes the one object.
 pub(super) fn write(report: &Report, least: Grade, f: &mut impl Write) -> fmt::Result {
     let Report { phases, connections: counts, bytes, .. } = report;
     let grade = report.grade();
     write!(
         f,
-        r#"{{"schema":"netgrace-report/1","phase":{},"grade":{},"exit_code":{},"cause":{},"#,
+        r#"{{"schema":"netgrace-report/1","protocol":{},"phase":{},"grade":{},"exit_code":{},"#,
+        Quoted(report.protocol),
         Quoted(report.phase),
         Known(grade.map(Quoted)),
         Known(grade.map(|_| report.exit_code(least))),
-        Known(report.cause.as_ref().map(Quoted)),
     )?;
     write!(
         f,
-        r#""uptime_ns":{},"stop_ns":{},"#,
+        r#""cause":{},"uptime_ns":{},"stop_ns":{},"#,
+        Known(report.cause.as_ref().map(Quoted)),
         nanos(report.uptime),
         Known(report.stop.map(nanos)),
     )?;
@@ -84,6 +95,7 @@ pub(super) fn write(report: &Report, least: Grade, f: &mut impl Write) -> fmt::R
     let reasons = [
         ("drained", counts.drained),
         ("peer_closed", counts.peer_closed),
+        ("protocol_closed", counts.protocol_closed),
         ("reset_by_peer", counts.reset_by_peer),
         ("host_closed", counts.host_closed),
         ("idle_timeout", counts.idle_timeout),
@@ -102,7 +114,18 @@ pub(super) fn write(report: &Report, least: Grade, f: &mut impl Write) -> fmt::R
     )?;
     write!(
         f,
-        r#""bytes":{{"read":{},"written":{},"late":{},"unsent":{},"peer_aborted":{}}}}}"#,
+        r#""bytes":{{"read":{},"written":{},"late":{},"unsent":{},"peer_aborted":{},"#,
         bytes.read, bytes.written, bytes.late, bytes.unsent, bytes.peer_aborted,
+    )?;
+    // The echo serves and produces every byte at once.
+    let split = |count: u64| Known(report.requests.map(|_| count));
+    write!(
+        f,
+        r#""served":{},"produced":{},"unserved":{},"incomplete":{}}},"requests":{}}}"#,
+        split(bytes.served),
+        split(bytes.produced),
+        split(bytes.unserved),
+        split(bytes.incomplete),
+        Known(report.requests),
     )
 }

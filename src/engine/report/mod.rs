@@ -26,6 +26,8 @@ pub enum CloseReason {
     IoError,
     /// The peer closed, and no pending output was left.
     PeerClosed,
+    /// The protocol ended the connection.
+    ProtocolClosed,
     /// The peer reset the connection.
     ResetByPeer,
 }
@@ -40,38 +42,70 @@ impl fmt::Display for CloseReason {
             Self::IdleTimeout => "idle timeout",
             Self::IoError => "i/o error",
             Self::PeerClosed => "peer closed",
+            Self::ProtocolClosed => "closed by the protocol",
             Self::ResetByPeer => "reset by peer",
         })
     }
 }
 
-/// What became of the bytes. Once a connection is closed,
-/// `read = written + late + unsent + peer_aborted`, for each connection and summed.
+/// What became of the bytes. Once a connection is closed, for each connection and summed:
+///
+/// - echo: `read = written + late + unsent + peer_aborted`, the other counts are zero;
+/// - any other protocol: `read = served + late + unserved + incomplete`, and
+///   `produced = written + unsent + peer_aborted`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ByteCounts {
     /// Received from peers.
     pub read: u64,
-    /// Echoed: handed to the kernel for the peer.
+    /// Handed to the kernel for the peer.
     pub written: u64,
-    /// Read and discarded after the server's FIN.
+    /// Read and discarded after the server's FIN, or after the protocol ended the connection.
     pub late: u64,
-    /// Read and not echoed, because the server cut the connection.
+    /// Owed to the peer and not sent, because the server cut the connection.
     pub unsent: u64,
-    /// Read and not echoed, because the peer or the network broke the connection.
+    /// Owed to the peer and not sent, because the peer or the network broke the connection.
     pub peer_aborted: u64,
+    /// Consumed by the protocol.
+    pub served: u64,
+    /// Put by the protocol.
+    pub produced: u64,
+    /// Read and not given to the protocol, because the server cut the connection.
+    pub unserved: u64,
+    /// Read and not consumed, because the rest of the request never came.
+    pub incomplete: u64,
 }
 
 impl ByteCounts {
-    /// Returns the pending output: what was read and not yet accounted for. Zero after a stop.
+    /// Returns the bytes that are held: pending output, and input that the protocol has not
+    /// consumed. Zero after a stop.
     #[must_use]
     pub fn held(&self) -> u64 {
         self.read
+            .saturating_add(self.produced)
+            .saturating_sub(self.served)
+            .saturating_sub(self.unserved)
+            .saturating_sub(self.incomplete)
             .saturating_sub(self.written)
             .saturating_sub(self.late)
             .saturating_sub(self.unsent)
             .saturating_sub(self.peer_aborted)
     }
+}
+
+/// What became of the requests. Once all connections are closed,
+/// `taken = answered + unanswered + aborted`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RequestCounts {
+    /// Taken in by the protocol.
+    pub taken: u64,
+    /// The last byte of the answer was handed to the kernel.
+    pub answered: u64,
+    /// Not answered, because the server ended the connection.
+    pub unanswered: u64,
+    /// Not answered, because the peer broke the connection, or never sent the rest of the request.
+    pub aborted: u64,
 }
 
 /// How many connections there were and how they ended.
@@ -88,6 +122,8 @@ pub struct ConnectionCounts {
     pub drained: u64,
     /// Ended as [`CloseReason::PeerClosed`].
     pub peer_closed: u64,
+    /// Ended as [`CloseReason::ProtocolClosed`].
+    pub protocol_closed: u64,
     /// Ended as [`CloseReason::ResetByPeer`].
     pub reset_by_peer: u64,
     /// Ended as [`CloseReason::HostClosed`].
@@ -131,6 +167,7 @@ impl ConnectionCounts {
         [
             self.drained,
             self.peer_closed,
+            self.protocol_closed,
             self.reset_by_peer,
             self.host_closed,
             self.idle_timeout,
@@ -151,6 +188,7 @@ impl ConnectionCounts {
             CloseReason::IdleTimeout => &mut self.idle_timeout,
             CloseReason::IoError => &mut self.io_error,
             CloseReason::PeerClosed => &mut self.peer_closed,
+            CloseReason::ProtocolClosed => &mut self.protocol_closed,
             CloseReason::ResetByPeer => &mut self.reset_by_peer,
         };
         *count = count.saturating_add(1);
@@ -163,13 +201,13 @@ impl ConnectionCounts {
 pub enum Grade {
     /// Bytes or waiting clients were lost, or it cannot be shown that none were.
     Lossy,
-    /// Every byte that was read was handed to the kernel for its peer, or the peer gave it up; no
-    /// client was left in the accept queue, and no half-open handshake was cut off.
+    /// Every request was answered, and every byte that a peer was owed was handed to the kernel for
+    /// it, unless the peer gave it up; no client was left in the accept queue, and no half-open handshake was cut off.
     Lossless,
     /// And every connection of the stop is known to have received everything; the queues were
     /// gated, the half-open handshakes known and none of them stale.
     Confirmed,
-    /// And no byte came too late to be echoed.
+    /// And no byte came too late to be served, and no request was left incomplete.
     Complete,
 }
 
@@ -190,6 +228,8 @@ impl fmt::Display for Grade {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
+    /// The name of the protocol: see [`Protocol::name`](crate::protocol::Protocol::name).
+    pub protocol: &'static str,
     /// Where the server is in its life: the rest is final in [`Phase::Finished`].
     pub phase: Phase,
     /// Why the server stopped; `None` before a stop.
@@ -204,6 +244,8 @@ pub struct Report {
     pub connections: ConnectionCounts,
     /// The bytes.
     pub bytes: ByteCounts,
+    /// The requests; `None` for the echo, which has none.
+    pub requests: Option<RequestCounts>,
     /// Whether the stop kept new handshakes out of every queue that is the server's alone before
     /// it emptied them; `None` while they are open.
     pub gated: Option<bool>,
@@ -225,6 +267,8 @@ impl Report {
     fn final_grade(&self) -> Grade {
         let half_open = self.connections.half_open;
         let lossy = self.bytes.unsent > 0
+            || self.bytes.unserved > 0
+            || self.requests.is_some_and(|requests| requests.unanswered > 0)
             || self.connections.forced_lossy > 0
             || self.connections.backlog_left != Some(0)
             || half_open.is_some_and(|handshakes| handshakes.left > 0);
@@ -235,7 +279,7 @@ impl Report {
             Grade::Lossy
         } else if !confirmed {
             Grade::Lossless
-        } else if self.bytes.late > 0 {
+        } else if self.bytes.late > 0 || self.bytes.incomplete > 0 {
             Grade::Confirmed
         } else {
             Grade::Complete
@@ -298,10 +342,12 @@ pub struct Stats {
     pub closed: u64,
     /// Bytes read so far.
     pub read: u64,
-    /// Bytes echoed so far.
+    /// Bytes written so far.
     pub written: u64,
-    /// Pending output of all connections, in bytes.
+    /// Pending output and unconsumed input of all connections, in bytes.
     pub held: u64,
+    /// The requests so far; `None` for the echo, which has none.
+    pub requests: Option<RequestCounts>,
     /// Failures of accept, the peers' and the system's.
     pub accept_errors: u64,
     /// Connections closed as soon as they were accepted: over

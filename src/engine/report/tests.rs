@@ -113,18 +113,47 @@ fn the_last_line_is_the_verdict() {
 }
 
 #[test]
+fn requests_are_accounted_for_beside_the_bytes() {
+    let mut report = lossy();
+    (report.protocol, report.bytes.unsent) = ("http", 0);
+    report.bytes.served = 8;
+    report.bytes.incomplete = 2;
+    report.bytes.produced = 7;
+    report.requests = Some(RequestCounts { taken: 5, answered: 3, unanswered: 0, aborted: 1 });
+    report.connections.forced_lossy = 0;
+    report.connections.backlog_left = Some(0);
+    let json = report.to_json(Grade::Lossless);
+    for part in [
+        r#"{"schema":"netgrace-report/1","protocol":"http","#,
+        r#""served":8,"produced":7,"unserved":0,"incomplete":2},"#,
+        r#""requests":{"taken":5,"answered":3,"unanswered":0,"aborted":1}}"#,
+    ] {
+        assert!(json.contains(part), "{part} in {json}");
+    }
+    assert_eq!(report.grade(), Some(Grade::Lossless));
+    report.bytes.unserved = 1;
+    assert_eq!(report.grade(), Some(Grade::Lossy));
+    report.bytes.unserved = 0;
+    report.requests = Some(RequestCounts { unanswered: 1, ..RequestCounts::default() });
+    assert_eq!(report.grade(), Some(Grade::Lossy));
+    let text = report.to_string();
+    assert!(text.contains("\nrequests: 0 taken = 0 answered + 1 unanswered + 0 aborted"), "{text}");
+}
+
+#[test]
 fn json_has_every_key_and_null_for_what_is_not_known() {
     assert_eq!(
         lossy().to_json(Grade::Lossless),
-        r#"{"schema":"netgrace-report/1","phase":"finished","grade":"lossy","exit_code":3,"#
+        r#"{"schema":"netgrace-report/1","protocol":"echo","phase":"finished","grade":"lossy","#
             .to_owned()
-            + r#""cause":"SIGTERM","uptime_ns":3000000000,"stop_ns":3140000,"#
+            + r#""exit_code":3,"cause":"SIGTERM","uptime_ns":3000000000,"stop_ns":3140000,"#
             + r#""phases":{"lame_duck_ns":0,"draining_ns":3000000,"forcing_ns":0},"open":0,"#
             + r#""connections":{"accepted":3,"open_at_stop":2,"swept":0,"drained":1,"#
-            + r#""peer_closed":1,"reset_by_peer":0,"host_closed":0,"idle_timeout":0,"io_error":0,"#
-            + r#""forced_clean":0,"forced_lossy":1,"unconfirmed":0,"half_open":null,"#
+            + r#""peer_closed":1,"protocol_closed":0,"reset_by_peer":0,"host_closed":0,"#
+            + r#""idle_timeout":0,"io_error":0,"forced_clean":0,"forced_lossy":1,"unconfirmed":0,"half_open":null,"#
             + r#""backlog_left":null},"gated":null,"bytes":{"read":10,"written":7,"late":0,"#
-            + r#""unsent":3,"peer_aborted":0}}"#
+            + r#""unsent":3,"peer_aborted":0,"served":null,"produced":null,"unserved":null,"#
+            + r#""incomplete":null},"requests":null}"#
     );
     let mut report = lossy();
     (report.stop, report.uptime, report.gated) = (None, Duration::MAX, Some(false));

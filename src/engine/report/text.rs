@@ -48,6 +48,7 @@ pub(super) fn write_connections(report: &Report, f: &mut fmt::Formatter<'_>) -> 
         (counts.swept, "taken from the queue"),
         (counts.drained, "drained"),
         (counts.peer_closed, "closed by the peer"),
+        (counts.protocol_closed, "closed by the protocol"),
         (counts.reset_by_peer, "reset by the peer"),
         (counts.host_closed, "closed by the host"),
         (counts.idle_timeout, "closed as idle"),
@@ -62,6 +63,28 @@ pub(super) fn write_connections(report: &Report, f: &mut fmt::Formatter<'_>) -> 
 
 pub(super) fn write_bytes(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let bytes = &report.bytes;
+    if let Some(requests) = &report.requests {
+        write!(
+            f,
+            "bytes: {} read = {} served + {} too late + {} unserved + {} incomplete; {} produced \
+             = {} written + {} unsent + {} given up by the peer\nrequests: {} taken = {} answered \
+             + {} unanswered + {} aborted",
+            bytes.read,
+            bytes.served,
+            bytes.late,
+            bytes.unserved,
+            bytes.incomplete,
+            bytes.produced,
+            bytes.written,
+            bytes.unsent,
+            bytes.peer_aborted,
+            requests.taken,
+            requests.answered,
+            requests.unanswered,
+            requests.aborted,
+        )?;
+        return Ok(());
+    }
     write!(
         f,
         "bytes: {} read = {} echoed + {} too late + {} unsent + {} given up by the peer",
@@ -86,12 +109,19 @@ pub(super) fn write_verdict(report: &Report, f: &mut fmt::Formatter<'_>) -> fmt:
     let (counts, bytes) = (&report.connections, &report.bytes);
     write!(
         f,
-        ": {} drained, {} cut, {} echoed, {} lost",
+        ": {} drained, {} cut, ",
         Counted(counts.drained, "connection"),
-        counts.forced_lossy,
-        Counted(bytes.written, "byte"),
-        bytes.unsent,
+        counts.forced_lossy
     )?;
+    match &report.requests {
+        None => write!(f, "{} echoed, {} lost", Counted(bytes.written, "byte"), bytes.unsent)?,
+        Some(requests) => write!(
+            f,
+            "{} answered, {} lost",
+            Counted(requests.answered, "request"),
+            requests.unanswered
+        )?,
+    }
     match counts.backlog_left {
         Some(0) => {}
         Some(left) => write!(f, ", {} left in the queue", Counted(left, "client"))?,

@@ -2,10 +2,11 @@
 
 use super::Table;
 use crate::engine::connection::Connection;
+use crate::engine::dialogue::Speaks;
 use crate::engine::lists::Place;
 use crate::engine::stream::Stream;
 
-impl<S: Stream> Table<S> {
+impl<S: Stream, P: Speaks> Table<S, P> {
     /// What contradicts the order of the aging list: the silent longest come first, within a span
     /// of 2^`bits` milliseconds.
     pub(crate) fn audit_age(&mut self, bits: u32) -> Result<(), String> {

@@ -7,36 +7,39 @@ use log::debug;
 use slab::Slab;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Instant;
 
-use super::connection::{Connection, Proof};
+use super::connection::{Connection, Proof, Settlement};
 use super::deadline::Tick;
-use super::echo::{IoContext, IoLimits};
+use super::dialogue::{Begin, Dialogue, IoContext, IoLimits, Shared, Speaks};
 use super::list::{Link, List, Nodes};
 use super::lists::{Life, Lists, Place};
 use super::observer::{Closed, ConnectionId, Observer};
+use super::phase::Phase;
 use super::pipe::Pipes;
 use super::quota::Quota;
 use super::report::{CloseReason, Report};
 use super::status::Status;
 use super::stream::Stream;
+use crate::protocol::{self, Context, Echo};
 
 /// A list of slots that wait for work; most are on none.
 #[derive(Debug)]
 pub(crate) struct Waiting;
 
-pub(crate) struct Slot<S: Stream> {
-    pub(crate) connection: Connection<S>,
+pub(crate) struct Slot<S: Stream, P: Speaks = Echo> {
+    pub(crate) connection: Connection<S, P>,
     life: Link,
     waiting: Link,
 }
 
-impl<S: Stream> Nodes<Life> for Slab<Slot<S>> {
+impl<S: Stream, P: Speaks> Nodes<Life> for Slab<Slot<S, P>> {
     fn link(&mut self, at: u32) -> Option<&mut Link> {
         self.get_mut(at as usize).map(|slot| &mut slot.life)
     }
 }
 
-impl<S: Stream> Nodes<Waiting> for Slab<Slot<S>> {
+impl<S: Stream, P: Speaks> Nodes<Waiting> for Slab<Slot<S, P>> {
     fn link(&mut self, at: u32) -> Option<&mut Link> {
         self.get_mut(at as usize).map(|slot| &mut slot.waiting)
     }
@@ -51,8 +54,8 @@ const PIPES: usize = 64;
 const CONNECTIONS_PER_PIPE: usize = 16;
 
 /// All connections of a server, and the account of them.
-pub(crate) struct Table<S: Stream> {
-    slots: Slab<Slot<S>>,
+pub(crate) struct Table<S: Stream, P: Speaks = Echo> {
+    slots: Slab<Slot<S, P>>,
     capacity: usize,
     lists: Lists,
     /// To be pumped without an event.
@@ -64,11 +67,15 @@ pub(crate) struct Table<S: Stream> {
     pub(crate) kernel: S::Kernel,
     pub(crate) quota: Quota,
     pub(crate) report: Report,
+    pub(crate) shared: Shared<P>,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
 }
 
-impl<S: Stream> Table<S> {
-    pub(crate) fn new(quota: Quota) -> Self {
+impl<S: Stream, P: Speaks> Table<S, P> {
+    pub(crate) fn new(protocol: P, quota: Quota) -> Self {
+        let mut report = Report::default();
+        report.protocol = protocol.name();
+        report.requests = P::requests();
         Self {
             slots: Slab::new(),
             capacity: 0,
@@ -78,7 +85,8 @@ impl<S: Stream> Table<S> {
             pipes: Pipes::new(),
             kernel: S::Kernel::default(),
             quota,
-            report: Report::default(),
+            report,
+            shared: Shared::new(protocol),
             observer: None,
         }
     }
@@ -124,7 +132,7 @@ impl<S: Stream> Table<S> {
         &self.lists
     }
 
-    pub(crate) fn get(&self, at: u32) -> Option<&Connection<S>> {
+    pub(crate) fn get(&self, at: u32) -> Option<&Connection<S, P>> {
         self.slots.get(at as usize).map(|slot| &slot.connection)
     }
 
@@ -134,12 +142,18 @@ impl<S: Stream> Table<S> {
         (connection.number() == low_half(id.number())).then_some(id.slot())
     }
 
-    pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S>> {
+    /// Returns the slot of a connection as its protocol knows it.
+    pub(crate) fn find_spoken(&self, id: protocol::ConnectionId) -> Option<u32> {
+        let connection = self.get(id.slot())?;
+        (connection.number() == id.generation()).then_some(id.slot())
+    }
+
+    pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S, P>> {
         self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)
     }
 
     /// The connection in a slot, and what asks the kernel about it.
-    pub(super) fn ask(&mut self, at: u32) -> Option<(&mut Connection<S>, &mut S::Kernel)> {
+    pub(super) fn ask(&mut self, at: u32) -> Option<(&mut Connection<S, P>, &mut S::Kernel)> {
         let slot = self.slots.get_mut(at as usize)?;
         Some((&mut slot.connection, &mut self.kernel))
     }
@@ -157,11 +171,13 @@ impl<S: Stream> Table<S> {
         buffer: &'a mut [u8],
         limits: IoLimits,
         mark: Tick,
-    ) -> Option<(&'a mut Connection<S>, IoContext<'a, S::Pipe>)> {
+    ) -> Option<(&'a mut Connection<S, P>, IoContext<'a, S::Pipe, P>)> {
         let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
         let IoLimits { budget, room, segment } = limits;
-        let (pipes, bytes) = (&mut self.pipes, &mut self.report.bytes);
-        Some((connection, IoContext { buffer, pipes, budget, room, segment, mark, bytes }))
+        let Report { bytes, requests, .. } = &mut self.report;
+        let (pipes, shared) = (&mut self.pipes, &mut self.shared);
+        let io = IoContext { buffer, pipes, budget, room, segment, mark, bytes, requests, shared };
+        Some((connection, io))
     }
 
     /// Takes a new connection in. Returns its number, from 1 upward.
@@ -172,13 +188,17 @@ impl<S: Stream> Table<S> {
         owner: u32,
         active: Tick,
         place: Place,
+        (phase, now): (Phase, Instant),
     ) -> Option<u64> {
         let at = self.vacant()?;
         let counts = &mut self.report.connections;
         counts.accepted = counts.accepted.saturating_add(1);
         let number = counts.accepted;
         let near = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        let connection = Connection::new(stream, low_half(number), owner, active, place, near);
+        let id = protocol::ConnectionId::new(at, low_half(number));
+        let context = Context::new(id, phase, now);
+        let dialogue = Dialogue::new(Begin { peer, place, near }, &mut self.shared, context);
+        let connection = Connection::new(stream, low_half(number), owner, active, dialogue);
         self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
         self.lists.insert(&mut self.slots, place, at);
         if let Some(observer) = &mut self.observer {
@@ -230,8 +250,14 @@ impl<S: Stream> Table<S> {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
-        let closing =
-            connection.close(reason, proof, &mut report.bytes, &mut self.pipes, &mut self.kernel);
+        let settlement = Settlement {
+            bytes: &mut report.bytes,
+            requests: &mut report.requests,
+            shared: &mut self.shared,
+            pipes: &mut self.pipes,
+            kernel: &mut self.kernel,
+        };
+        let closing = connection.close(at, reason, proof, settlement);
         report.destroyed = report.destroyed.saturating_add(closing.destroyed);
         let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
@@ -240,7 +266,7 @@ impl<S: Stream> Table<S> {
             report.unconfirmed = report.unconfirmed.saturating_add(1);
         }
         self.follow(at, from);
-        debug!("closed #{number}: {reason}, {} bytes echoed", closing.bytes.written);
+        debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
             let connection = ConnectionId::new(number, at);
             observer.on_close(Closed { connection, reason, bytes: closing.bytes });
@@ -269,6 +295,10 @@ impl<S: Stream> Table<S> {
         let Some(at) = self.paused.front() else { return false };
         if let Some(connection) = self.get_mut(at) {
             connection.touch(mark);
+        }
+        if self.get(at).map(Connection::place) == Some(self.lists.aging()) {
+            // It has the youngest byte now.
+            self.put(at, self.lists.aging());
         }
         self.unwait(at);
         self.make_ready(at);
@@ -337,7 +367,7 @@ mod tests {
     fn slots_are_reserved_once() {
         use crate::engine::quota::Quota;
         use crate::net::socket::Socket;
-        let mut table = Table::<Socket>::new(Quota::new(None));
+        let mut table = Table::<Socket>::new(Echo, Quota::new(None));
         table.reserve(1000);
         assert!((1000..2000).contains(&table.slots.capacity()), "{}", table.slots.capacity());
     }

@@ -4,12 +4,14 @@ use proptest::prelude::*;
 
 use super::model::{BUFFER, Model};
 use super::script::{Actor, Answer, Script};
-use crate::engine::connection::{Connection, Proof};
+use crate::engine::connection::{Connection, Proof, Settlement};
 use crate::engine::deadline::Tick;
-use crate::engine::echo::{Flow, IoContext};
+use crate::engine::dialogue::{Flow, IoContext, Shared};
+use crate::engine::echo::Open;
 use crate::engine::lists::Place;
 use crate::engine::pipe::Pipes;
 use crate::engine::report::{ByteCounts, CloseReason};
+use crate::protocol::Echo;
 use crate::token::Readiness;
 
 const ANSWERS: [Answer; 9] = [
@@ -45,6 +47,7 @@ struct Pair {
     model: Model,
     bytes: ByteCounts,
     pipes: Pipes<Vec<u8>>,
+    shared: Shared<Echo>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,10 +65,17 @@ impl Pair {
     fn new() -> Self {
         let actor = Actor::new(Script::default());
         Self {
-            connection: Connection::new(actor, 1, 0, Tick::default(), Place::SERVED, false),
+            connection: Connection::new(
+                actor,
+                1,
+                0,
+                Tick::default(),
+                Open::new(Place::SERVED, false),
+            ),
             model: Model::new(),
             bytes: ByteCounts::default(),
             pipes: Pipes::new(),
+            shared: Shared::new(Echo),
         }
     }
 
@@ -81,7 +91,7 @@ impl Pair {
         &mut self,
         budget: usize,
         room: usize,
-        act: impl FnOnce(&mut Connection<Actor<false>>, &mut IoContext<'_, Vec<u8>>) -> T,
+        act: impl FnOnce(&mut Connection<Actor<false>>, &mut IoContext<'_, Vec<u8>, Echo>) -> T,
     ) -> T {
         let mut io = IoContext {
             buffer: &mut [0; BUFFER],
@@ -91,6 +101,8 @@ impl Pair {
             segment: 0,
             mark: Tick::default(),
             bytes: &mut self.bytes,
+            requests: &mut None,
+            shared: &mut self.shared,
         };
         act(&mut self.connection, &mut io)
     }
@@ -134,8 +146,16 @@ impl Pair {
     #[track_caller]
     fn close(mut self, reason: CloseReason) {
         let proof = if reason == CloseReason::ForcedLossy { Proof::Reset } else { Proof::None };
-        let closing =
-            self.connection.close(reason, proof, &mut self.bytes, &mut self.pipes, &mut ());
+        let closing = {
+            let settlement = Settlement {
+                bytes: &mut self.bytes,
+                requests: &mut None,
+                shared: &mut self.shared,
+                pipes: &mut self.pipes,
+                kernel: &mut (),
+            };
+            self.connection.close(0, reason, proof, settlement)
+        };
         let (bytes, reset) = self.model.close(reason);
         let actor = self.connection.stream_mut();
         let total = ByteCounts { written: self.bytes.written, ..bytes };
@@ -289,6 +309,7 @@ proptest! {
                     pair.close(reason);
                     return Ok(());
                 }
+                Flow::Finish(_) => unreachable!("the echo never ends a connection"),
                 Flow::Ended => {
                     pair.close(CloseReason::PeerClosed);
                     return Ok(());

@@ -25,9 +25,9 @@ fn a_paused_connection_is_heard_before_its_fin() {
     stage.end_turn(2);
     assert!(stage.look(paused, |actor| !actor.is_shut && actor.taken.len() == 5));
     // Reading was held back: there may be more to come.
-    stage.end_turn(251);
+    pass(&mut stage, 3..=251);
     assert!(!stage.look(paused, |actor| actor.is_shut));
-    stage.end_turn(254);
+    pass(&mut stage, 252..=254);
     assert!(stage.look(paused, |actor| actor.is_shut && actor.taken.len() == 5));
 }
 
@@ -267,6 +267,22 @@ fn force_ends_who_has_ended_and_takes_its_bytes_slowly() {
     let report = stage.engine.report();
     assert_eq!((stage.engine.open(), report.connections.forced_lossy), (0, 1));
     assert_eq!((report.bytes.written, report.bytes.unsent), (700, 300));
+}
+
+#[test]
+fn a_stop_that_was_kept_from_reading_waits_for_another_quiet_time() {
+    let mut stage = Stage::<false>::new(&Config::new().shutdown_timeout(None));
+    let slot = stage.enter(0);
+    stage.stop(0);
+    pass(&mut stage, 0..=100);
+    // The process is frozen. Its peer had more to send than the receive queue takes.
+    stage.play(slot, &[Answer::Some(5)], &[]);
+    stage.event(slot, Readiness::READABLE, 60_000);
+    assert!(!stage.look(slot, |actor| actor.is_shut));
+    pass(&mut stage, 60_000..=60_199);
+    assert!(!stage.look(slot, |actor| actor.is_shut));
+    pass(&mut stage, 60_200..=60_205);
+    assert!(stage.look(slot, |actor| actor.is_shut));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::script::Script;
-use crate::engine::echo::{Flow, LEAST_ROOM};
+use crate::engine::dialogue::{Flow, LEAST_ROOM};
 use crate::engine::report::{ByteCounts, CloseReason};
 use crate::token::Readiness;
 
@@ -192,6 +192,7 @@ impl Model {
                 owed
             },
             peer_aborted: if aborted { owed } else { 0 },
+            ..ByteCounts::default()
         };
         (bytes, owed > 0 || reset)
     }

@@ -155,6 +155,10 @@ impl Http {
 impl Protocol for Http {
     type State = HttpState;
 
+    fn name(&self) -> &'static str {
+        "http"
+    }
+
     fn open(&mut self, _: Option<SocketAddr>, _: Context) -> HttpState {
         let what = What::Missing { with_body: true };
         let answer = Answer { what, is_old: false, closes: false, is_announced: false };

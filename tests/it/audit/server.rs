@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::net::TcpListener;
 use std::net::TcpStream;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
@@ -108,7 +109,9 @@ fn serve() {
     listener.set_nonblocking(true).expect("an option");
     if way == Way::Daemon {
         let mut command = std::process::Command::new("setsid");
-        drop(command.args(["sleep", "987"]).spawn().expect("a daemon"));
+        command.args(["sleep", "60"]).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        drop(command.spawn().expect("a daemon"));
     }
     let start = Instant::now();
     while !stopping.load(SeqCst) {
@@ -188,8 +191,8 @@ impl Connection {
         let mut stopped: Option<Instant> = None;
         let mut buffer = [0; 64 * 1024];
         loop {
-            if is_stopping() && stopped.is_none() {
-                stopped = Some(Instant::now());
+            if is_stopping() {
+                stopped.get_or_insert_with(Instant::now);
                 if self.way == Way::Race && self.answered > 0 && self.input.is_empty() {
                     return self.race();
                 }
@@ -231,7 +234,8 @@ impl Connection {
 
     /// Answers one request; returns whether the connection goes on.
     fn answer(&mut self, head: &str) -> bool {
-        let closes = is_stopping() || head.contains("Connection: close");
+        let announces = is_stopping() && self.way != Way::Race;
+        let closes = announces || head.contains("Connection: close");
         let mut body =
             if head.starts_with("GET /slow ") { "x".repeat(SLOW_BODY) } else { BODY.to_owned() };
         let mut status = "200 OK";
@@ -292,10 +296,9 @@ impl Connection {
         SockRef::from(&self.stream).attach_filter(&nothing).expect("a filter");
         let mut buffer = [0; 4096];
         if let Ok(count) = self.stream.read(&mut buffer) {
-            // It had arrived before, and is answered.
+            // It had arrived before, and is answered: the next one is not.
             self.input.extend_from_slice(&buffer[..count]);
             self.requests();
-            return;
         }
         thread::sleep(Duration::from_millis(150));
     }

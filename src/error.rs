@@ -4,7 +4,8 @@
 //! ([`CloseReason`](crate::CloseReason)), never an [`Error`].
 
 use std::error::Error as StdError;
-use std::{fmt, io};
+use std::fmt;
+use std::io;
 
 /// What was attempted when an [`Error`] arose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,5 @@
-//! How clients come in: accept queues, when to look into them, and what a stop does about them.
-//! Generic over the listening sockets and their poll.
+//! Accepting clients: the accept queues, when to call accept, and how a stop empties and closes
+//! them. Generic over the listening sockets and their poll.
 
 pub(crate) mod acceptor;
 pub(crate) mod handshake;

@@ -1,9 +1,9 @@
-//! Connections that a process holds no socket of, known by their two addresses: half-open
-//! handshakes, and closed sockets whose last bytes are on their way.
+//! Connections of which the process holds no socket and knows only the two addresses: half-open
+//! handshakes, and closed sockets whose last bytes are not acknowledged yet.
 
 use std::net::SocketAddr;
 
-/// A connection by its two addresses, and what the kernel said of it when it was last asked.
+/// A connection by its two addresses, and the kernel's last report of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) local: SocketAddr,
@@ -12,13 +12,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// What tells it apart from others: accept(2) gives these too.
+    /// What identifies it: accept(2) returns the same address.
     pub(crate) fn key(&self) -> SocketAddr {
         key(self.peer)
     }
 }
 
-/// A peer's address without flow label and scope, which not every source gives.
+/// Returns a peer's address without flow label and scope, which not every source includes.
 pub(crate) fn key(peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(peer.ip().to_canonical(), peer.port())
 }
@@ -26,11 +26,11 @@ pub(crate) fn key(peer: SocketAddr) -> SocketAddr {
 /// What the kernel knows of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// A SYN was answered, the final ACK has not arrived (SYN_RECV). So many repetitions of the
-    /// SYN-ACK have been sent.
+    /// A SYN was answered, the final ACK has not arrived (SYN_RECV); with the number of times that
+    /// the SYN-ACK was repeated.
     HalfOpen { repetitions: u8 },
-    /// It exists, in any other state. So many bytes of ours, the FIN among them, are not
-    /// acknowledged; so many repetitions in a row were left unanswered.
+    /// It is in any other state; with the number of our bytes that are not acknowledged, our FIN
+    /// included, and of repetitions in a row that were left unanswered.
     Known { unacknowledged: u32, repetitions: u8 },
     /// The kernel knows no such connection.
     Gone,
@@ -38,7 +38,7 @@ pub(crate) enum Standing {
     Unknown,
 }
 
-/// What a dump is to find on the address of a listener.
+/// The connections that a dump lists on the address of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sought {
     /// Connections in SYN_RECV.
@@ -47,14 +47,14 @@ pub(crate) enum Sought {
     Closed,
 }
 
-/// How far a dump has come.
+/// The progress of a dump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dumped {
     /// There is more to be read, in another turn.
     Partly,
     /// It is complete.
     Wholly,
-    /// It cannot be had.
+    /// The kernel cannot be asked.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ pub(crate) enum Visibility {
     NoHandshakes,
     /// A dump shows them all.
     Shown,
-    /// Some exist in segments on their way only: SYN cookies are always in use.
+    /// Some are in no table of the kernel: SYN cookies are always in use.
     Cookies,
     /// A dump shows those of other listeners on the same port too (SO_REUSEPORT).
     Shared,

@@ -1,4 +1,5 @@
-//! Signs of full queues in the kernel's counters: sampled when clients come, at most once a second.
+//! Signs of full queues in the kernel's counters, sampled when clients are accepted, at most once
+//! a second.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +7,14 @@ use crate::accept::pair::Pressure;
 
 /// Samples are taken at most once in this time while the server runs.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long a client may hold a SYN cookie and still answer.
+/// The time within which a client may answer a SYN cookie.
 const COOKIES: Duration = Duration::from_secs(2);
-/// How long a client whose final ACK was dropped may still believe to be connected.
+/// The time for which a client whose final ACK was dropped may take itself for connected.
 const OVERFLOWS: Duration = Duration::from_secs(10);
 
-/// What the counters of the kernel say of the time before a stop.
+/// What the kernel's counters show of the time before a stop.
 ///
-/// What was counted between two samples counts as of the later one: of an older one nothing can
-/// be known.
+/// An increase between two samples is dated by the later one, because its exact time is unknown.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     sample: Option<(Instant, Pressure)>,
@@ -47,7 +47,7 @@ impl Gauge {
         }
     }
 
-    /// Returns whether clients may hold SYN cookies.
+    /// Returns whether clients may have SYN cookies that they have not answered.
     pub(crate) fn has_cookies(&self, now: Instant) -> bool {
         self.is_blind || is_recent(self.cookies, now, COOKIES)
     }

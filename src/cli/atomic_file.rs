@@ -116,7 +116,7 @@ fn hidden(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(hidden))
 }
 
-/// Follows no link that somebody else may have put there. A file that an earlier process with our
+/// Follows no link, which another user may have made. A file that an earlier process with the same
 /// id left behind is removed.
 fn create_named(name: &Path) -> io::Result<File> {
     remove_if_occupied(name, || OpenOptions::new().write(true).create_new(true).open(name))
@@ -132,7 +132,7 @@ fn remove_if_occupied<T>(name: &Path, create: impl Fn() -> io::Result<T>) -> io:
     }
 }
 
-/// Where it can be named later: that takes /proc.
+/// Only where the file can be given a name later, which takes /proc.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn create_unnamed(directory: &Path) -> Option<File> {
     use rustix::fs::{Mode, OFlags, open};
@@ -207,7 +207,7 @@ mod tests {
     fn a_named_file_is_renamed_or_removed() {
         let directory = directory("named");
         let (path, name) = (directory.join("report"), directory.join(".report.tmp"));
-        fs::write(&name, "of somebody who was killed").expect("writable");
+        fs::write(&name, "of a killed process").expect("writable");
         let create = || {
             let file = create_named(&name).expect("created");
             NewFile { file, name: name.clone(), is_named: true }

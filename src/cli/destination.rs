@@ -82,12 +82,12 @@ impl Destination {
     }
 }
 
-/// Whether what is written there comes out of stdout.
+/// Returns whether the destination is the stdout of this process.
 pub(crate) fn is_stdout(path: &Path) -> bool {
     matches!(Named::by(path), Ok(Named::Stdout))
 }
 
-/// What a path leads to.
+/// What a path refers to.
 #[derive(Debug)]
 enum Named {
     Stdout,

@@ -14,8 +14,8 @@ use crate::cli::units::{self, UnitError};
 const OWN_FILES: u64 = 6;
 
 /// Kept free on top when the number of connections is ours to choose: 128 for the pipes of
-/// streams, 64 for --admin, the rest for the resolver, a debugger, a descriptor that was leaked
-/// into us. A small limit gives a quarter at most.
+/// streams, 64 for --admin, the rest for the resolver, a debugger, a descriptor that was inherited
+/// by mistake. A small limit gives a quarter at most.
 const MARGIN: u64 = 256;
 
 /// What `--nofile` asks for.

@@ -55,7 +55,7 @@ pub(crate) fn install(filter: &Filter) {
     }
 }
 
-/// Makes every line wait briefly for room on stderr, until one of them waits in vain: for the last
+/// Makes every line wait briefly for room on stderr, until one of them gets none: for the last
 /// lines, which report how the stop ended.
 pub(crate) fn wait_for_room() {
     WAITS_FOR_ROOM.store(true, Ordering::Relaxed);

@@ -46,7 +46,7 @@ pub(crate) fn print_on_stderr(text: &str) -> io::Result<()> {
     unless_reader_left(write_all(io::stderr(), text.as_bytes(), Patience::Unlimited))
 }
 
-/// Prints a diagnostic message on stderr. If stderr is gone or nobody reads it, there is no other
+/// Prints a diagnostic message on stderr. If stderr is closed or has no reader, there is no other
 /// place for the message, so a failure is ignored.
 pub(crate) fn eprint(text: &str) {
     write_all(io::stderr(), text.as_bytes(), Patience::Brief).unwrap_or_default();
@@ -84,7 +84,7 @@ fn has_room(fd: BorrowedFd<'_>, timeout: Option<&Timespec>) -> bool {
 ///
 /// # Errors
 ///
-/// If the write fails, or the patience has ended before somebody read.
+/// If the write fails, or there was no reader for as long as the patience lasts.
 pub(crate) fn write_all(fd: impl AsFd, bytes: &[u8], patience: Patience) -> io::Result<()> {
     match patience {
         Patience::Unlimited => write_patiently(fd.as_fd(), bytes),

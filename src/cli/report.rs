@@ -90,7 +90,7 @@ pub(crate) fn merge(reports: &[Value]) -> Result<Value, String> {
     Ok(merged)
 }
 
-/// Adds `other` to `sum`. What one of them does not know is not known of both.
+/// Adds `other` to `sum`. A value that is unknown in one of them is unknown in the sum.
 fn add(sum: &mut Value, other: &Value, name: &str) {
     match (&mut *sum, other) {
         (Value::Object(ours), Value::Object(theirs)) => add_members(ours, theirs),
@@ -129,7 +129,7 @@ fn add_members(ours: &mut Map<String, Value>, theirs: &Map<String, Value>) {
     }
 }
 
-/// Names every cause once.
+/// Joins the causes, each named once.
 fn add_cause(sum: &mut Value, other: &Value) {
     let Some(theirs) = other.as_str() else { return };
     let joined = match sum.as_str() {

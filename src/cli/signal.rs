@@ -63,8 +63,8 @@ pub(crate) fn survive_file_size_limit() {
     }
 }
 
-/// Makes a write to the terminal succeed that would otherwise stop a process in the background
-/// (`stty tostop`), and with it all clients of a server.
+/// Blocks SIGTTOU, so that a write to the terminal does not stop a process in the background
+/// (`stty tostop`), which would stop serving its clients.
 pub(crate) fn survive_terminal_stop() {
     if let Err(error) = SigSet::from(Signal::SIGTTOU).thread_block() {
         debug!(target: TARGET, "block SIGTTOU: {error}");

@@ -1,11 +1,10 @@
-//! The gate before an accept queue: once shut, no new handshake starts, and the queue stays as it
-//! is. TCP
-//! handshakes under way complete, so that none does between the last accept and the close.
+//! The gate before an accept queue: once it is shut, no new handshake starts. TCP handshakes that
+//! are under way complete, so that none completes between the last accept and the close.
 //!
-//! Two ways lead there for TCP on Linux. Binding the listener to an interface that its clients do
-//! not come through needs no privilege, and refuses them at once; but there must be such an
-//! interface. A filter that drops SYN segments keeps everybody out, makes them wait for the retry
-//! of theirs before they are refused, and is for the privileged only.
+//! There are two mechanisms for TCP on Linux. Binding the listener to an interface that its
+//! clients do not use needs no privilege, and refuses new clients at once; but there must be such
+//! an interface. A filter that drops SYN segments works for all clients and needs a privilege;
+//! a client is refused only when its kernel repeats the SYN.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod kernel {
@@ -23,15 +22,15 @@ mod kernel {
         address: Option<SocketAddr>,
     ) -> io::Result<()> {
         if address.is_some_and(|address| address.ip().to_canonical().is_loopback()) {
-            // Its clients are of this machine: they all come through one interface.
+            // All clients are on this machine and come through one interface.
             refuse_beyond(socket, |name| name != "lo").or_else(|_| drop_handshakes(socket))
         } else {
             drop_handshakes(socket).or_else(|_| refuse_beyond(socket, |name| name == "lo"))
         }
     }
 
-    /// Binds it to the first interface of those `chosen` that will do. Handshakes that others
-    /// began are known to the kernel by their addresses and complete all the same.
+    /// Binds the listener to the first interface of those `chosen` that can be used. Handshakes
+    /// under way are found by their addresses, whatever the interface, and complete.
     fn refuse_beyond(socket: &SockRef<'_>, chosen: impl Fn(&str) -> bool) -> io::Result<()> {
         let table = std::fs::read_to_string("/proc/net/dev")?;
         let mut outcome = Err(io::Error::new(io::ErrorKind::NotFound, "no other interface"));
@@ -64,8 +63,9 @@ mod kernel {
         ])
     }
 
-    /// Has connects to a Unix socket refused, while those in its queue can still be accepted: Linux
-    /// treats a listener's `shutdown` so only here. On a TCP listener it would reset the queue.
+    /// Refuses connects to a Unix socket, while those in its queue can still be accepted: Linux
+    /// treats `shutdown` of a listener in this way for Unix sockets only. On a TCP listener it
+    /// would reset the queue.
     pub(crate) fn refuse_connects(socket: &SockRef<'_>) -> io::Result<()> {
         socket.shutdown(Shutdown::Read)
     }
@@ -102,12 +102,12 @@ mod kernel {
     use std::io;
     use std::net::SocketAddr;
 
-    /// There is none.
+    /// This system has no gate.
     pub(crate) fn refuse_handshakes(_: &SockRef<'_>, _: Option<SocketAddr>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// There is none.
+    /// This system has no gate.
     pub(crate) fn refuse_connects(_: &SockRef<'_>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

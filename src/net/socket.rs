@@ -12,7 +12,8 @@ use crate::engine::stream::Stream;
 use crate::net::sock_diag::{self, Kernel};
 use crate::net::splice::{self, Pipe};
 
-/// What every connection is registered for, once: urgent data too, at whose mark a read stops.
+/// The interests of a connection, which never change. PRIORITY, because a read stops at the mark
+/// of urgent data.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -20,9 +21,9 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// A connected, non-blocking stream socket.
 ///
-/// Sockets of both families, internet and Unix, travel as mio's `TcpStream`: what is done with
-/// them (recv, send without SIGPIPE, shutdown, close) is the same, and a connection stays as small
-/// as its descriptor.
+/// Internet and Unix sockets are both held as mio's `TcpStream`: the same system calls are made on
+/// them (recv, send without SIGPIPE, shutdown, close), and a connection is as small as its
+/// descriptor.
 #[derive(Debug)]
 pub(crate) struct Socket(TcpStream);
 
@@ -78,7 +79,7 @@ impl Stream for Socket {
     }
 
     fn reset_on_close(&mut self) {
-        // Never a time above zero: such a close would block the loop, even non-blocking.
+        // Never above zero: close would block for that time, even on a non-blocking socket.
         if let Err(error) = SockRef::from(&self.0).set_linger(Some(Duration::ZERO)) {
             log::debug!("set SO_LINGER before a reset: {error}");
         }

@@ -21,8 +21,8 @@ mod kernel {
     }
 
     impl Pipe {
-        /// Refused where SIGPIPE would end the process or reach a handler of the host's: splice to
-        /// a connection that its peer broke raises it, and cannot be told not to.
+        /// Refused where SIGPIPE is not ignored: splice to a connection that its peer has reset
+        /// raises it, and there is no flag against that.
         pub(crate) fn open() -> io::Result<Self> {
             if !ignores_sigpipe()? {
                 return Err(io::ErrorKind::Unsupported.into());
@@ -43,7 +43,7 @@ mod kernel {
         }
     }
 
-    /// Whether the process ignores SIGPIPE, as Rust programs do from their start; looked at once.
+    /// Whether the process ignores SIGPIPE, as Rust programs do from their start; read once.
     fn ignores_sigpipe() -> io::Result<bool> {
         static KNOWN: OnceLock<bool> = OnceLock::new();
         if let Some(known) = KNOWN.get() {
@@ -85,7 +85,7 @@ mod kernel {
     /// Whether there are pipes.
     pub(crate) const AVAILABLE: bool = false;
 
-    /// There is none: streams are copied.
+    /// This system has none: streams are copied.
     #[derive(Debug)]
     pub(crate) enum Pipe {}
 

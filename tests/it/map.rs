@@ -93,26 +93,58 @@ pub fn expand(text: &str) -> Vec<String> {
 
 /// The modules of this crate that a file names, from `crate::`, `super::` and `self::` alike.
 pub fn named(source: &Source) -> BTreeSet<String> {
-    let module = source.module();
-    let parent = module.rsplit_once("::").map_or("", |(parent, _)| parent);
-    let code: Vec<&str> =
-        source.code().lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let code = code.join(" ");
+    let code = absolute(source.code(), &source.module()).join(" ");
     let code = code.split_whitespace().collect::<Vec<_>>().join(" ").replace("{ ", "{");
     let mut names = BTreeSet::new();
-    for (prefix, base) in [("crate::", ""), ("super::", parent), ("self::", &module)] {
-        for (at, _) in code.match_indices(prefix) {
-            let before = code[..at].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
-                continue;
-            }
-            for name in expand(&code[at + prefix.len()..]) {
-                let name = if base.is_empty() { name } else { format!("{base}::{name}") };
-                names.insert(name);
-            }
+    for (at, prefix) in code.match_indices("crate::") {
+        let before = code[..at].chars().next_back();
+        if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            names.extend(expand(&code[at + prefix.len()..]));
         }
     }
     names
+}
+
+/// The lines of a file without comments, and with paths that begin at the root of the crate.
+fn absolute(code: &str, module: &str) -> Vec<String> {
+    // The modules within the file that are open, each with the line that closes it.
+    let mut inner: Vec<(&str, String)> = Vec::new();
+    let mut lines = Vec::new();
+    for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+        if inner.last().is_some_and(|(_, end)| line == end) {
+            inner.pop();
+        }
+        let mut path: Vec<&str> = module.split("::").chain(inner.iter().map(|it| it.0)).collect();
+        let mut replaced = hide_visibility(line).replace("self::", &root_path(&path));
+        let chain = "super::";
+        for ups in (1..=path.len()).rev() {
+            path = module.split("::").chain(inner.iter().map(|it| it.0)).collect();
+            path.truncate(path.len() - ups);
+            replaced = replaced.replace(&chain.repeat(ups), &root_path(&path));
+        }
+        lines.push(replaced);
+        let head = line.strip_suffix(" {").unwrap_or_default();
+        if let Some((before, name)) = head.rsplit_once("mod ")
+            && (before.trim().is_empty() || before.trim_start().starts_with("pub"))
+        {
+            let indent = &line[..line.len() - line.trim_start().len()];
+            inner.push((name, format!("{indent}}}")));
+        }
+    }
+    lines
+}
+
+/// `crate::a::b::` of a path.
+fn root_path(path: &[&str]) -> String {
+    path.iter().fold("crate::".to_owned(), |text, part| text + part + "::")
+}
+
+/// `pub(in a::b)` says who may use an item, and uses nothing.
+fn hide_visibility(line: &str) -> String {
+    match line.split_once("pub(in ").and_then(|(a, rest)| Some((a, rest.split_once(')')?.1))) {
+        Some((before, after)) => format!("{before}pub{after}"),
+        None => line.to_owned(),
+    }
 }
 
 /// What a file names that stands below it.

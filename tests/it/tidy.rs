@@ -27,6 +27,27 @@ const BANNED: &[(&str, &str)] = &[
     (concat!("process::ex", "it"), "skips destructors; main returns the exit code"),
 ];
 
+/// Names and turns of phrase that were given up for standard terms, whole words only.
+const RETIRED: &[&str] = &[
+    "Intake",
+    "intake",
+    "Driver",
+    "bereft",
+    "disown",
+    "say_goodbye",
+    "let_go",
+    "tell_phase",
+    "UNTOLD",
+    "Lent",
+    "mod pieces",
+    "pieces::",
+    "Answers whether",
+    "Answers what",
+    "Answers how",
+    "Answers the",
+    "Lets go",
+];
+
 pub struct Source {
     /// From the package's root.
     pub path: PathBuf,
@@ -159,6 +180,49 @@ fn banned_words_stay_out() {
 }
 
 #[test]
+fn retired_names_stay_out() {
+    let mut complaints = Vec::new();
+    for source in sources(&["src"]) {
+        for (number, line) in source.text.lines().enumerate() {
+            for name in RETIRED.iter().filter(|name| has_words(line, name)) {
+                complaints.push(format!("{}:{}: {name}", source.path.display(), number + 1));
+            }
+        }
+    }
+    none(complaints);
+}
+
+/// Whether `line` contains `words` that do not go on into another name at either end.
+fn has_words(line: &str, words: &str) -> bool {
+    let goes_on = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    line.match_indices(words).any(|(at, _)| {
+        let after = &line[at + words.len()..];
+        let is_path = words.ends_with(':');
+        !goes_on(line[..at].chars().next_back()) && (is_path || !goes_on(after.chars().next()))
+    })
+}
+
+/// One convention each for imports and for the files of modules with children.
+#[test]
+fn imports_are_flat_and_module_files_are_mod_rs() {
+    let mut complaints = Vec::new();
+    for source in sources(&["src", "tests", "benches"]) {
+        let path = source.path.display();
+        if source.text.lines().any(|line| line.trim_start().starts_with("use std::{")) {
+            complaints.push(format!("{path}: import from std one module a line"));
+        }
+        let is_root = ["main.rs", "lib.rs"].iter().any(|name| source.path.ends_with(name));
+        if source.path.starts_with("src") && !is_root {
+            let folder = root().join(source.path.with_extension(""));
+            if folder.is_dir() {
+                complaints.push(format!("{path}: move it to {}/mod.rs", folder.display()));
+            }
+        }
+    }
+    none(complaints);
+}
+
+#[test]
 fn an_embedder_gets_five_packages() {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--no-default-features", "-e", "normal", "--prefix", "none"])
@@ -193,8 +257,15 @@ fn the_rules_see_what_they_should() {
     assert_eq!(crate::map::expand("a::b(1)"), ["a::b"]);
     assert_eq!(function_length(&["    fn a() {", "        b();", "    }", "}"]), 3);
     assert_eq!(function_length(&["    fn a();", "    }"]), 0);
+    assert!(has_words("an Intake of", "Intake") && has_words("use pieces::A", "pieces::"));
+    assert!(!has_words("Intakes", "Intake") && !has_words("let_goes", "let_go"));
     let text = "use crate::{a, b::{C, D}};\nuse super::e;\nlet _ = crate::f::g();\n// crate::h\n";
     let source = Source { path: "src/x/y.rs".into(), text: text.to_owned() };
     let names: Vec<String> = crate::map::named(&source).into_iter().collect();
     assert_eq!(names, ["a", "b::C", "b::D", "f::g", "x::e"]);
+    let text = "mod z {\n    use super::a;\n    use super::super::b;\n    pub(in crate::c) fn d();\n}\n\
+                use self::e::F;\nuse super::g;\n";
+    let source = Source { path: "src/x/y.rs".into(), text: text.to_owned() };
+    let names: Vec<String> = crate::map::named(&source).into_iter().collect();
+    assert_eq!(names, ["x::b", "x::g", "x::y::a", "x::y::e::F"]);
 }

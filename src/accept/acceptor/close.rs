@@ -3,6 +3,7 @@
 use log::{debug, info, warn};
 use std::time::{Duration, Instant};
 
+use super::closing::Closing;
 use super::{Acceptor, BatchEnd, Turn};
 use crate::accept::handshake::Wait;
 use crate::accept::pair::Visibility;
@@ -16,29 +17,14 @@ use crate::engine::report::HalfOpen;
 /// Clients that a sweep takes at most: more than any queue holds.
 const SWEEP: u32 = 1 << 20;
 
-/// How often a queue is looked at of which it is not decided who takes it.
+/// How often accept is called on a queue whose ownership is undecided.
 const UNDECIDED_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a stop knows of the listeners that it closes.
-#[derive(Debug)]
-pub(super) struct Closing<E> {
-    /// By token, for each listener whose queue is the server's alone, once it is gated.
-    waits: Vec<Option<Wait>>,
-    /// When to look at the queues of which it is not decided who takes them.
-    undecided: Option<Instant>,
-    /// The sum over the listeners closed so far; `None` where one is not known.
-    half_open: Option<HalfOpen>,
-    /// Where closed sockets may be found.
-    pub(super) endpoints: Vec<E>,
-    /// Some of them cannot be told from those of siblings.
-    pub(super) shared: bool,
-}
-
 impl<Q: Listen> Acceptor<Q> {
-    /// Ends the listeners: deregisters them, keeps new handshakes out, takes in who is waiting
-    /// until no half-open handshake is left, and closes them; what is not done yet stays for
-    /// another call. Under force who waits is counted and let go. Without tokens the listeners
-    /// are on no poll, and only force may end them.
+    /// Closes the listeners: deregisters them, shuts the gate, accepts until no half-open handshake
+    /// is left, and closes them; another call goes on with what is not done yet. Under force the
+    /// clients in the queue are counted and closed. Without tokens the listeners are not
+    /// registered, and only force may close them.
     pub(crate) fn close<P: Speaks>(
         &mut self,
         engine: &mut Engine<Q::Stream, P>,
@@ -123,7 +109,7 @@ impl<Q: Listen> Acceptor<Q> {
         self.closing = Some(closing);
     }
 
-    /// Gates a queue that is the server's alone, and begins to wait for half-open handshakes.
+    /// Gates a queue that only this server owns, and begins to wait for half-open handshakes.
     fn gate<P: Speaks>(
         &mut self,
         index: usize,
@@ -143,8 +129,8 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    /// Goes on with the end of one listener. Returns whether it may be closed: nobody is waited
-    /// for, and after that its queue was seen empty.
+    /// Goes on with the close of one listener. Returns whether it may be closed: no handshake is
+    /// waited for, and after that its queue was seen empty.
     fn close_one<P: Speaks>(
         &mut self,
         index: usize,
@@ -158,7 +144,7 @@ impl<Q: Listen> Acceptor<Q> {
         let hurry = engine.phase() >= Phase::Forcing;
         let is_due = self.wait(index).is_some_and(|wait| wait.is_due(turn.now));
         if is_due || hurry {
-            // No event comes of a listener that is off the poll.
+            // A deregistered listener raises no event.
             listener.on_event();
         }
         let mut emptied = self.empty(index, listener, engine, turn);
@@ -167,13 +153,13 @@ impl<Q: Listen> Acceptor<Q> {
             waits.any(|(at, wait)| at != index && wait.as_ref().is_some_and(Wait::is_dumping));
         let Some(wait) = self.wait(index) else { return emptied };
         if listener.is_dead() {
-            // Nobody comes through it any more.
+            // It will not return another client.
             return true;
         }
         if !others_dump {
             let endpoint = listener.queue.endpoint();
             if wait.step::<Q>(endpoint.as_ref(), engine.kernel(), turn.now, hurry) {
-                // Whoever completed before the last dump is in the queue now.
+                // A handshake that completed before the last dump is in the queue now.
                 listener.on_event();
                 emptied = self.empty(index, listener, engine, turn);
             }
@@ -190,7 +176,7 @@ impl<Q: Listen> Acceptor<Q> {
         self.gauge.add(listener.queue.pressure(), now);
         let (overflowed, cookies) = (self.gauge.has_overflows(now), self.gauge.has_cookies(now));
         let Some(closing) = &mut self.closing else { return };
-        // One that was left to others does not count.
+        // A queue that was left to other processes does not count.
         let Some(Some(wait)) = closing.waits.get_mut(index) else { return };
         let outcome = wait.outcome(overflowed, cookies);
         closing.half_open = closing.half_open.zip(outcome).map(|(sum, one)| HalfOpen {
@@ -201,7 +187,7 @@ impl<Q: Listen> Acceptor<Q> {
         });
     }
 
-    /// Returns when the end of the listeners goes on without an event.
+    /// Returns when [`close`](Self::close) is to be called though there is no event.
     pub(super) fn close_deadline(&self) -> Option<Instant> {
         let closing = self.closing.as_ref()?;
         let open = closing.waits.iter().zip(&self.listeners).filter(|(_, it)| it.is_some());
@@ -209,8 +195,8 @@ impl<Q: Listen> Acceptor<Q> {
         waits.fold(closing.undecided, |next, wait| earlier(next, wait.next_deadline()))
     }
 
-    /// Takes in who is waiting, or lets them go under force. Returns whether the queue was seen
-    /// empty.
+    /// Accepts the clients in the queue, or closes them under force. Returns whether the queue was
+    /// seen empty.
     fn empty<P: Speaks>(
         &mut self,
         index: usize,
@@ -258,8 +244,8 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    /// Closes the connections that still wait, and counts them. Returns whether that is all that
-    /// can be done: for want of a descriptor it is tried again as long as connections are closed.
+    /// Closes the connections in the queue, and counts them. Returns whether nothing more can be
+    /// done: without a free descriptor it is tried again as long as connections are open.
     fn abandon<P: Speaks>(
         &mut self,
         listener: &mut AcceptQueue<Q>,

@@ -1,13 +1,14 @@
 //! Accepting clients from the listeners' queues into the engine.
 
 mod close;
+mod closing;
 
 use log::{debug, error, warn};
 use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::close::Closing;
+use self::closing::Closing;
 use crate::accept::pressure::Gauge;
 use crate::accept::queue::{AcceptQueue, Accepted, Listen, Ownership};
 use crate::config::Config;
@@ -16,12 +17,12 @@ use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::dialogue::Speaks;
 use crate::token::TokenRange;
 
-/// Clients taken from one queue in one turn.
+/// Clients accepted from one queue in one turn, at most.
 const ACCEPTS: u32 = 256;
 /// Failures of accept are logged at most once in this time, with the number of the others.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
 
-/// A log line that a storm does not repeat.
+/// Limits how often one log line is written.
 #[derive(Debug, Default)]
 struct Throttle {
     quiet_until: Option<Instant>,
@@ -40,11 +41,11 @@ impl Throttle {
     }
 }
 
-/// What one turn of a server works with.
+/// The arguments of one turn of a server.
 #[derive(Debug)]
 pub(crate) struct Turn<'a, Q: Listen> {
     pub(crate) poll: &'a Q::Poll,
-    /// What the server is registered with; `None` while it is not.
+    /// The tokens that the server is registered with; `None` while it is not registered.
     pub(crate) tokens: Option<TokenRange>,
     pub(crate) now: Instant,
 }
@@ -57,14 +58,14 @@ impl<Q: Listen> Clone for Turn<'_, Q> {
 
 impl<Q: Listen> Copy for Turn<'_, Q> {}
 
-/// How a look into one queue ended.
+/// How a batch of accepts from one queue ended.
 #[derive(Debug)]
 enum BatchEnd {
-    /// It is empty.
+    /// The queue is empty.
     Empty,
-    /// There may be more: no slot, no means, or the bound of a turn.
+    /// There may be more: no slot, descriptor or memory was free, or the bound was reached.
     More,
-    /// The listener is no more.
+    /// The listener failed for good.
     Dead(io::Error),
 }
 
@@ -72,17 +73,17 @@ enum BatchEnd {
 pub(crate) struct Acceptor<Q: Listen> {
     /// By token; `None` once closed.
     listeners: Vec<Option<AcceptQueue<Q>>>,
-    /// The stop has deregistered them; those still here are being emptied.
+    /// `Some` once a stop has begun to close them.
     closing: Option<Closing<Q::Endpoint>>,
     handshake_grace: Duration,
     gauge: Gauge,
-    /// Whom accept returned to a stop.
+    /// The peers that accept returned while the listeners are being closed.
     taken: Vec<SocketAddr>,
-    /// A listener died: how many waited in its queue is not known.
+    /// A listener failed for good: how many clients were in its queue is unknown.
     listener_failed: bool,
     errors: u64,
     over_quota: u64,
-    /// Clients let go because the poll did not take them.
+    /// Clients that were closed because the poll refused to register them.
     register_failures: u64,
     failures: Throttle,
     full: Throttle,
@@ -109,7 +110,7 @@ impl<Q: Listen> Acceptor<Q> {
         self.listeners.push(Some(listener));
     }
 
-    /// Tokens that listeners take.
+    /// Returns the number of tokens that the listeners use.
     pub(crate) fn tokens(&self) -> usize {
         self.listeners.len()
     }
@@ -146,8 +147,8 @@ impl<Q: Listen> Acceptor<Q> {
         }
     }
 
-    /// Calls `act` for each listener that belongs on the poll, until it fails. Once the stop closes
-    /// them none does.
+    /// Calls `act` for each listener that is to be registered, until it fails: for none once a stop
+    /// closes them.
     pub(crate) fn for_each_registered(
         &mut self,
         mut act: impl FnMut(usize, &mut Q) -> io::Result<()>,
@@ -181,8 +182,8 @@ impl<Q: Listen> Acceptor<Q> {
         self.iter().any(AcceptQueue::is_full)
     }
 
-    /// Returns where closed sockets of the server's may be found, once the listeners are closed,
-    /// and whether that is all of them.
+    /// Returns the endpoints on which closed sockets of the server may be found, once the listeners
+    /// are closed, and whether these are all of them.
     pub(crate) fn take_endpoints(&mut self) -> (Vec<Q::Endpoint>, bool) {
         self.closing.as_mut().map_or((Vec::new(), true), |closing| {
             (std::mem::take(&mut closing.endpoints), !closing.shared)
@@ -194,7 +195,7 @@ impl<Q: Listen> Acceptor<Q> {
         self.iter().fold(first, |next, listener| earlier(next, listener.next_deadline(now)))
     }
 
-    /// Takes clients in while the server runs. Returns how a listener died, if one did.
+    /// Accepts clients while the server runs. Returns how a listener failed for good, if one did.
     pub(crate) fn accept<P: Speaks>(
         &mut self,
         engine: &mut Engine<Q::Stream, P>,
@@ -281,7 +282,7 @@ impl<Q: Listen> Acceptor<Q> {
         BatchEnd::More
     }
 
-    /// Gives a client a slot. An error hands back what kept it out.
+    /// Gives a client a slot. An error returns why it got none.
     fn admit<P: Speaks>(
         &mut self,
         mut stream: Q::Stream,

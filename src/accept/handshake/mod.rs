@@ -1,10 +1,10 @@
 //! The wait of a stop for the half-open handshakes of one listener.
 //!
-//! Behind the gate no new handshake starts, and a dump shows those that had started before. Each
-//! is over when accept returned its address, or when the kernel knows no such connection: that it
-//! is no longer half open is not enough, because the kernel has the connection before its queue
-//! has it. A second dump without any ends the wait. At the end of the grace a last dump shows who
-//! is left.
+//! Once the gate is shut no new handshake starts, and a dump lists those that had started before.
+//! Each is over when accept returned its address, or when the kernel knows no such connection. A
+//! change of its state is not enough: a connection leaves SYN_RECV before it is in the accept
+//! queue. A second dump without any handshake ends the wait. At the end of the grace a last dump
+//! lists those that are left.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -15,26 +15,26 @@ use crate::accept::queue::{KernelOf, Listen};
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::report::HalfOpen;
 
-/// Handshakes that are asked about in one turn.
+/// Handshakes whose state is queried in one turn, at most.
 const QUESTIONS: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-/// How long to wait where handshakes cannot be seen.
+/// How long to wait where the kernel cannot be asked about handshakes.
 const BLIND_WAIT: Duration = Duration::from_millis(50);
-/// How long to wait for clients that hold a SYN cookie, of whom the kernel knows nothing.
+/// How long to wait where SYN cookies are in use: the kernel has no record of such handshakes.
 const COOKIE_WAIT: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// To be looked for by a dump, which has begun or not.
+    /// A dump is to be made, or under way.
     Looking { begun: bool },
-    /// Some were found.
+    /// Some handshakes were found and are queried.
     Following,
-    /// Nothing shows them: until the end of the wait.
+    /// Handshakes cannot be listed: until the end of the wait.
     Blind,
-    /// The grace is over: the last dump, which has begun or not.
+    /// The grace is over: the last dump is to be made, or under way.
     Closing { begun: bool },
-    /// Nobody is waited for any more.
+    /// The wait is over.
     Over,
 }
 
@@ -49,14 +49,14 @@ pub(crate) struct Wait {
     found: Vec<Pair>,
     /// Those that are not over.
     pairs: Vec<Pair>,
-    /// Whom accept returned since the dump began or the pairs were last gone through.
+    /// The peers that accept returned since the dump began or the pairs were last compared.
     accepted: HashSet<SocketAddr>,
     counts: HalfOpen,
     pause: Duration,
     due: Option<Instant>,
-    /// Not over before.
+    /// The wait does not end before this time.
     since: Option<Instant>,
-    /// Over then.
+    /// The wait ends at this time.
     until: Option<Instant>,
 }
 
@@ -98,12 +98,12 @@ impl Wait {
         wait
     }
 
-    /// Returns whether nobody is waited for any more.
+    /// Returns whether the wait is over.
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
-    /// Returns whether to look into the queue and then to call [`step`](Self::step).
+    /// Returns whether to empty the queue and then to call [`step`](Self::step).
     pub(crate) fn is_due(&self, now: Instant) -> bool {
         is_due(self.next_deadline(), now)
     }
@@ -118,7 +118,7 @@ impl Wait {
         }
     }
 
-    /// Accept returned a client.
+    /// Notes that accept returned a client.
     pub(crate) fn on_accepted(&mut self, peer: SocketAddr) {
         if self.is_dumping() || !self.pairs.is_empty() {
             self.accepted.insert(key(peer));
@@ -126,7 +126,7 @@ impl Wait {
     }
 
     /// Goes on with the wait; with `hurry` it ends without waiting. Returns whether it has ended
-    /// in this call: then whoever completed has to be taken from the queue a last time.
+    /// in this call: then the queue has to be emptied a last time.
     pub(crate) fn step<Q: Listen>(
         &mut self,
         endpoint: Option<&Q::Endpoint>,
@@ -147,7 +147,7 @@ impl Wait {
                 State::Blind | State::Over => State::Over,
                 State::Closing { begun } => State::Closing { begun },
                 State::Looking { .. } | State::Following => {
-                    // What the other dump has found up to here, the last one finds again.
+                    // The last dump finds again what the dump under way has found.
                     self.found.clear();
                     State::Closing { begun: false }
                 }
@@ -194,7 +194,7 @@ impl Wait {
         matches!(self.state, State::Looking { begun: true } | State::Closing { begun: true })
     }
 
-    /// Waits for the time of a round, as nothing more can be known.
+    /// Waits for a fixed time, as nothing more can be known.
     fn become_blind(&mut self, now: Instant) {
         self.state = State::Blind;
         self.visibility = Visibility::Hidden;
@@ -236,9 +236,9 @@ impl Wait {
         }
     }
 
-    /// Makes what a complete dump found the handshakes that are not over.
+    /// Takes over the handshakes that a complete dump found.
     fn take_found(&mut self) {
-        // Between two slices one may be found a second time.
+        // Two slices may list the same handshake.
         self.found.sort_unstable_by_key(|pair| (pair.peer, pair.local));
         self.found.dedup_by_key(|pair| (pair.peer, pair.local));
         let known: HashSet<_> = self.pairs.iter().map(|pair| (pair.peer, pair.local)).collect();
@@ -255,7 +255,7 @@ impl Wait {
         self.settle();
     }
 
-    /// Asks about some of those that are not over.
+    /// Queries some of the handshakes that are not over.
     fn follow<Q: Listen>(
         &mut self,
         endpoint: &Q::Endpoint,
@@ -274,22 +274,22 @@ impl Wait {
         let before = self.pairs.len();
         self.pairs.retain(|pair| match pair.standing {
             Standing::Gone => false,
-            // Another listener may have taken it.
+            // Another listener may have accepted it.
             Standing::Known { .. } => !is_shared,
             Standing::HalfOpen { .. } | Standing::Unknown => true,
         });
         let gone = before.saturating_sub(self.pairs.len());
         self.complete(gone);
-        // The others have their turn first.
+        // The others are queried first the next time.
         let still = count.saturating_sub(gone).min(self.pairs.len());
         self.pairs.rotate_left(still);
         if self.pairs.is_empty() {
-            // With others on the port there is always a next one, which may be theirs.
+            // With siblings on the port there may always be another one, which may be theirs.
             self.state = if is_shared { State::Over } else { State::Looking { begun: false } };
         }
     }
 
-    /// Takes those out that accept returned.
+    /// Removes the handshakes that accept returned.
     fn settle(&mut self) {
         let before = self.pairs.len();
         let accepted = &self.accepted;

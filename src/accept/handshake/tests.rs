@@ -1,4 +1,4 @@
-//! The wait against a kernel that says what is written down.
+//! The wait, against a kernel with scripted replies.
 
 use super::*;
 use crate::accept::queue::script::{Played, Shared, peer};
@@ -80,7 +80,7 @@ fn each_handshake_is_over_when_it_was_accepted_or_is_gone() {
     assert!(!scene.step(false));
     scene.wait.on_accepted(peer(1));
     scene.wait.on_accepted(peer(9));
-    // The kernel has it before its queue has it.
+    // The connection leaves SYN_RECV before it is in the accept queue.
     scene.say(2, KNOWN);
     scene.say(3, Standing::Gone);
     scene.run(20);

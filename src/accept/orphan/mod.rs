@@ -1,9 +1,9 @@
-//! The wait of a stop for closed sockets whose last bytes are on their way: a container's network
-//! goes with its process, and with it what the kernel would still deliver.
+//! The wait of a stop for closed sockets whose last bytes are not acknowledged: the network of a
+//! container ends with its process, and the kernel delivers nothing after that.
 //!
-//! When the last connection is closed, one dump for each endpoint shows them all. Each is over
-//! when nothing of it is unacknowledged or the kernel knows it no longer. Those that appear later
-//! are not the server's.
+//! When the last connection is closed, one dump for each endpoint lists these sockets. Each is
+//! over when nothing of it is unacknowledged or the kernel no longer knows it. Sockets that appear
+//! later are not the server's.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +11,20 @@ use crate::accept::pair::{Dumped, Pair, Sought, Standing};
 use crate::accept::queue::{KernelOf, Listen};
 use crate::engine::deadline::{after, is_due};
 
-/// Sockets that are asked about in one turn.
+/// Sockets whose state is queried in one turn, at most.
 const QUESTIONS: usize = 256;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
-/// A peer that has left so many repetitions unanswered is gone.
+/// A peer that has left this many repetitions unanswered is gone.
 const REPETITIONS: u8 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The dump of this endpoint is next, and has begun or not.
+    /// The dump of this endpoint is next, or under way.
     Looking { at: usize, begun: bool },
-    /// All that there were have been found.
+    /// All dumps are complete.
     Following,
-    /// None is waited for any more.
+    /// The wait is over.
     Over,
 }
 
@@ -40,7 +40,7 @@ struct Site<E> {
 pub(crate) struct Orphans<E> {
     sites: Vec<Site<E>>,
     state: State,
-    /// Sockets that were not acknowledged, and endpoints that could not be looked at.
+    /// Sockets with unacknowledged bytes at their end, and endpoints that could not be dumped.
     lost: u64,
     pause: Duration,
     due: Option<Instant>,
@@ -48,7 +48,7 @@ pub(crate) struct Orphans<E> {
 
 impl<E> Orphans<E> {
     /// Begins a wait for the closed sockets of some endpoints. `unseen` more endpoints cannot be
-    /// looked at.
+    /// dumped.
     pub(crate) fn new(endpoints: impl IntoIterator<Item = E>, unseen: u64) -> Self {
         let sites = endpoints.into_iter().map(|endpoint| Site { endpoint, pairs: Vec::new() });
         Self {
@@ -60,12 +60,12 @@ impl<E> Orphans<E> {
         }
     }
 
-    /// Returns whether none is waited for any more.
+    /// Returns whether the wait is over.
     pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
-    /// Returns how many could not be seen to end well.
+    /// Returns how many sockets and endpoints are not known to have ended well.
     pub(crate) fn lost(&self) -> u64 {
         self.lost
     }
@@ -75,8 +75,8 @@ impl<E> Orphans<E> {
         self.due
     }
 
-    /// Goes on with the wait; with `hurry` it ends once everything was looked at. Returns whether
-    /// none is waited for any more.
+    /// Goes on with the wait; with `hurry` it ends once all endpoints were dumped. Returns whether
+    /// it is over.
     pub(crate) fn step<Q>(&mut self, kernel: &mut KernelOf<Q>, now: Instant, hurry: bool) -> bool
     where
         Q: Listen<Endpoint = E>,
@@ -134,7 +134,7 @@ impl<E> Orphans<E> {
         let mut room = QUESTIONS;
         for site in &mut self.sites {
             let count = site.pairs.len().min(room);
-            // The others have their turn first the next time.
+            // The others are queried first the next time.
             site.pairs.rotate_left(count);
             let rest = site.pairs.len().saturating_sub(count);
             let (_, asked) = site.pairs.split_at_mut(rest);
@@ -147,7 +147,7 @@ impl<E> Orphans<E> {
     }
 }
 
-/// Takes those out that are over, and counts those that will never be.
+/// Removes the sockets that are over, and counts those that will never be acknowledged.
 fn judge(pairs: &mut Vec<Pair>, lost: &mut u64) {
     pairs.retain(|pair| {
         let is_lost = match pair.standing {

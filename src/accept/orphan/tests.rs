@@ -1,4 +1,4 @@
-//! The wait against a kernel that says what is written down.
+//! The wait, against a kernel with scripted replies.
 
 use super::*;
 use crate::accept::queue::script::{Played, Shared};

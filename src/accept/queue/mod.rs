@@ -1,4 +1,4 @@
-//! The accept policy: what a failed accept means, and when a queue is worth another look.
+//! The accept policy: what a failed accept means, and when to call accept again.
 
 use mio::Token;
 use std::io;
@@ -9,20 +9,20 @@ use crate::accept::pair::{Dumped, Pair, Pressure, Sought, Visibility};
 use crate::engine::deadline::{after, is_due};
 use crate::engine::stream::Stream;
 
-/// After this many failures in a row that were the peers' fault, it is taken for ours.
+/// After this many failures in a row that look like the peers' fault, back off as for our own.
 const PEER_FAILURES: u32 = 128;
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
 
-/// Who takes clients from a listening socket's accept queue.
+/// Which processes accept clients from the queue of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "the queue is somebody's, or this is not known yet")]
+#[expect(clippy::exhaustive_enums, reason = "a queue has one owner, several, or this is undecided")]
 pub enum Ownership {
     /// No other process holds the socket. A stop accepts every client of the queue before it
     /// closes the socket, which would reset them.
     Exclusive,
-    /// Others hold the socket too, such as a service manager or a successor. A stop leaves the
-    /// queue to them: it neither empties nor gates it.
+    /// Other processes hold the socket too, such as a service manager or a successor. A stop leaves
+    /// the queue to them: it neither empties nor gates it.
     Shared,
     /// Whether another process takes the queue over is being decided, or one that has given it up
     /// still holds the socket. A stop goes on accepting until the ownership is set to another
@@ -41,14 +41,14 @@ pub(crate) trait Listen {
     /// The address of a queue.
     type Endpoint: Clone;
 
-    /// What it listens on, for people.
+    /// What it listens on, for log lines.
     fn name(&self) -> &str;
 
-    /// Takes the client that has waited longest, as accept(2).
+    /// Accepts one client, as accept(2).
     fn accept(&mut self) -> io::Result<(Self::Stream, Option<SocketAddr>)>;
 
-    /// Lets no new handshake begin, so that none completes between the last accept and the close.
-    /// Returns whether that was possible: otherwise a handshake may fall in between.
+    /// Keeps new handshakes from starting, so that none completes between the last accept and the
+    /// close. Returns whether that was possible.
     fn shut_gate(&mut self) -> bool;
 
     /// Returns what can be known of its half-open handshakes.
@@ -57,8 +57,8 @@ pub(crate) trait Listen {
     /// Returns the kernel's counters, unless they cannot be read.
     fn pressure(&mut self) -> Option<Pressure>;
 
-    /// Returns what dumps need to know of it, which outlives it; `None` where there is nothing to
-    /// dump.
+    /// Returns the endpoint that dumps are made for, which outlives the listener; `None` where
+    /// there is nothing to dump.
     fn endpoint(&self) -> Option<Self::Endpoint>;
 
     /// Begins a dump of the connections of an endpoint, or goes on with the one that was begun,
@@ -72,61 +72,62 @@ pub(crate) trait Listen {
         found: &mut Vec<Pair>,
     ) -> Dumped;
 
-    /// Asks the kernel for the standing of connections that a dump found.
+    /// Asks the kernel for the state of connections that a dump found.
     fn ask(endpoint: &Self::Endpoint, kernel: &mut KernelOf<Self>, pairs: &mut [Pair]);
 
     fn register(&mut self, poll: &Self::Poll, token: Token) -> io::Result<()>;
 
     fn deregister(&mut self, poll: &Self::Poll) -> io::Result<()>;
 
-    /// Puts a client's stream on the poll.
+    /// Registers a client's stream with the poll.
     fn register_stream(
         stream: &mut Self::Stream,
         poll: &Self::Poll,
         token: Token,
     ) -> io::Result<()>;
 
-    /// Takes a client's stream off the poll.
+    /// Deregisters a client's stream from the poll.
     fn deregister_stream(stream: &mut Self::Stream, poll: &Self::Poll) -> io::Result<()>;
 }
 
-/// What one call of accept came to.
+/// The result of one call of accept.
 #[derive(Debug)]
 pub(crate) enum Accepted<S> {
     /// A new connection, and its peer's address if that has one.
     Client(S, Option<SocketAddr>),
     /// The queue is empty.
     Empty,
-    /// The new connection was broken before it could be taken: go on with the next.
+    /// The new connection was broken before it was accepted: go on with the next.
     Broken(io::Error),
-    /// Descriptors or memory are used up: rest, then try again.
+    /// Descriptors or memory are used up: back off, then try again.
     Exhausted(io::Error),
-    /// The listener is no more.
+    /// The listener failed for good.
     Dead(io::Error),
 }
 
-/// Whether the queue is worth a look. Only an empty queue makes it wait for an event, because an
-/// edge that was once delivered does not come again.
+/// Whether to call accept. Only an empty queue waits for an event, because an edge that was once
+/// delivered does not come again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// The queue was seen empty.
     Empty,
     /// There may be clients in it.
     Ready,
-    /// There may be clients in it, but no slot for them: after the next close.
+    /// There may be clients in it, but no free slot: accept after the next close.
     Full,
-    /// There may be clients in it, but no means to take them: after the next close, or then.
+    /// There may be clients in it, but no descriptor or memory: accept after the next close, or at
+    /// this time.
     BackingOff { until: Option<Instant>, pause: Duration },
 }
 
-/// A queue, and when to look into it.
+/// A queue, and when to call accept on it.
 #[derive(Debug)]
 pub(crate) struct AcceptQueue<Q> {
     pub(crate) queue: Q,
     ownership: Ownership,
     state: State,
     peer_failures: u32,
-    /// The listener is no more.
+    /// The listener failed for good.
     dead: bool,
 }
 
@@ -144,7 +145,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         self.ownership
     }
 
-    /// Sets whose queue it is. It is worth a look when that changes.
+    /// Sets who owns the queue, and has accept called again if that is a change.
     pub(crate) fn set_ownership(&mut self, ownership: Ownership) {
         if self.ownership != ownership {
             self.ownership = ownership;
@@ -152,7 +153,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         }
     }
 
-    /// Takes one client from the queue.
+    /// Accepts one client.
     pub(crate) fn accept(&mut self) -> Accepted<Q::Stream> {
         let accepted = match self.queue.accept() {
             Ok((stream, peer)) => Accepted::Client(stream, peer),
@@ -174,52 +175,53 @@ impl<Q: Listen> AcceptQueue<Q> {
         }
     }
 
-    /// An event said that there may be clients. Does not end a rest.
+    /// Notes an event: there may be clients. Does not end a back-off.
     pub(crate) fn on_event(&mut self) {
         if self.state == State::Empty {
             self.state = State::Ready;
         }
     }
 
-    /// A connection of ours was closed, and with it a slot and a descriptor came free.
+    /// Notes that a connection was closed, which freed a slot and a descriptor.
     pub(crate) fn on_freed(&mut self) {
         if self.state != State::Empty {
             self.state = State::Ready;
         }
     }
 
-    /// The queue was seen empty.
+    /// Notes that the queue was seen empty.
     pub(crate) fn set_empty(&mut self) {
         self.state = State::Empty;
     }
 
-    /// Whether a client waits for a slot.
+    /// Returns whether clients wait for a free slot.
     pub(crate) fn is_full(&self) -> bool {
         self.state == State::Full
     }
 
-    /// The listener is no more: nothing comes of it.
+    /// Notes that the listener failed for good.
     pub(crate) fn set_dead(&mut self) {
         self.state = State::Empty;
         self.dead = true;
     }
 
-    /// Returns whether the listener is no more.
+    /// Returns whether the listener failed for good.
     pub(crate) fn is_dead(&self) -> bool {
         self.dead
     }
 
-    /// There is no slot for the next client.
+    /// Notes that there is no slot for the next client.
     pub(crate) fn set_full(&mut self) {
         self.state = State::Full;
     }
 
-    /// Something was taken: the next rest is a short one again.
+    /// Notes that a client was accepted: the next back-off is a short one again.
     pub(crate) fn set_ready(&mut self) {
         self.state = State::Ready;
     }
 
-    /// There is no means to take the next client: rests, longer each time until one is taken.
+    /// Notes that no descriptor or memory is left for the next client: backs off, longer each time
+    /// until one is accepted.
     pub(crate) fn back_off(&mut self, now: Instant) {
         let pause = match self.state {
             State::BackingOff { pause, .. } => pause.saturating_mul(2).min(BACKOFF_MAX),
@@ -228,7 +230,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         self.state = State::BackingOff { until: after(now, Some(pause)), pause };
     }
 
-    /// Whether to look into the queue now.
+    /// Returns whether to call accept now.
     pub(crate) fn is_ready(&self, now: Instant) -> bool {
         match self.state {
             State::Ready => true,
@@ -237,7 +239,7 @@ impl<Q: Listen> AcceptQueue<Q> {
         }
     }
 
-    /// When to look into the queue without an event.
+    /// Returns when to call accept without an event.
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
         match self.state {
             State::Ready => Some(now),
@@ -247,7 +249,7 @@ impl<Q: Listen> AcceptQueue<Q> {
     }
 }
 
-/// Says whose fault a failed accept is; accept(2), "Error handling".
+/// Classifies a failure of accept; accept(2), "Error handling".
 fn classify<S>(error: io::Error) -> Accepted<S> {
     if error.kind() == io::ErrorKind::WouldBlock {
         return Accepted::Empty;
@@ -257,7 +259,7 @@ fn classify<S>(error: io::Error) -> Accepted<S> {
             Accepted::Exhausted(error)
         }
         Some(libc::EBADF | libc::ENOTSOCK | libc::EFAULT | libc::ENOSYS) => Accepted::Dead(error),
-        // Elsewhere this is what a peer gives that left before it was taken.
+        // On other systems this means that the peer left before it was accepted.
         #[cfg(any(target_os = "linux", target_os = "android"))]
         Some(libc::EINVAL) => Accepted::Dead(error),
         _ => Accepted::Broken(error),

@@ -1,4 +1,4 @@
-//! A queue of which only what the kernel says of its connections is played, as written down.
+//! A queue of which only the kernel's replies about connections are simulated, as scripted.
 
 use mio::Token;
 use std::cell::RefCell;
@@ -12,7 +12,7 @@ use crate::accept::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
 use crate::net::sock_diag::Kernel;
 use crate::net::socket::Socket;
 
-/// What the kernel will say.
+/// The replies of the kernel.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     /// Slices of dumps in the order in which they are asked for: the ports of peers, and whether
@@ -31,7 +31,7 @@ pub(crate) fn peer(port: u16) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], port))
 }
 
-/// A queue that is never accepted from.
+/// A queue on which accept is never called.
 pub(crate) enum Played {}
 
 impl Listen for Played {

@@ -1,8 +1,8 @@
-//! The form in which a process passes its listening sockets to its successor: over a socket pair,
-//! the other end of which the successor finds as its standard input.
+//! How a process passes its listening sockets to its successor: over a socket pair, one end of
+//! which is the standard input of the successor.
 //!
 //! The predecessor sends the sockets, then one line of JSON with a label for each. After that each
-//! message is one byte; what they mean, the module `transfer` says.
+//! message is one byte, with the meaning described in the module `transfer`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::cli::serve::unix_socket::Identity;
 
-/// In the successor's environment.
+/// A variable in the successor's environment.
 pub(crate) const VARIABLE: &str = "NETGRACE_HANDOVER";
 
 /// Sent by the successor when it serves.

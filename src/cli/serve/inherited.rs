@@ -10,7 +10,7 @@ use listenfd::ListenFd;
 
 use crate::cli::failure::Failure;
 
-/// More than any unit has: the number in the environment is not to be trusted.
+/// More than any unit has, because the number in the environment may be wrong.
 const SOCKETS_MAX: usize = 4096;
 
 /// The number of the first descriptor that is passed in.
@@ -23,8 +23,8 @@ pub(crate) enum Passed {
     Unix(UnixListener),
 }
 
-/// Checks that the announced descriptors are open. Called before this process opens any of its own,
-/// which would get the numbers of those that are not, and be taken for them.
+/// Checks that the announced descriptors are open. Called before this process opens any
+/// descriptor: a new one would get the number of one that is closed.
 ///
 /// # Errors
 ///

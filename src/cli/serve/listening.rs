@@ -187,7 +187,7 @@ impl Listening {
         )))
     }
 
-    /// Returns what a successor needs to know of each, in the server's order.
+    /// Returns a label for each, from which a successor takes its use, in the server's order.
     pub(crate) fn labels(&self) -> Vec<Label> {
         let label = |listener: &BoundListener| Label {
             wanted: listener.wanted.to_string(),
@@ -198,7 +198,7 @@ impl Listening {
         self.listeners.iter().map(label).collect()
     }
 
-    /// Notes whose the queues are, those of the service manager excepted.
+    /// Sets who owns the queues, except those of the service manager.
     pub(crate) fn set_claim<P: Service>(&mut self, claim: Claim, server: &mut Server<P>) {
         for listener in &mut self.listeners {
             let ownership = match claim {

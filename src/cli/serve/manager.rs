@@ -1,5 +1,5 @@
 //! Notification of the service manager by sd_notify(3): ready, status, stopping, and the watchdog
-//! messages that prove that the loop still turns.
+//! messages that prove that the loop still runs.
 
 use std::ffi::OsStr;
 use std::fmt::Write;

@@ -16,7 +16,7 @@ use crate::cli::logger::TARGET;
 use crate::cli::serve::handover::{self, Handed, READY};
 use crate::cli::serve::transfer::{Claim, Taker, TakerAction, TakerInput};
 
-/// Enough, because everything was sent before this process was started.
+/// Long enough, because everything was sent before this process was started.
 const RECEIVE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The predecessor, at the other end of a channel.
@@ -70,7 +70,7 @@ impl Predecessor {
         registry.register(&mut self.channel, token, Interest::READABLE)
     }
 
-    /// Reports to it that clients are served here from now on.
+    /// Reports to the predecessor that this process serves clients from now on.
     pub(crate) fn confirm_ready(&mut self) {
         if let Err(error) = self.channel.write_all(&[READY]) {
             debug!(target: TARGET, "confirm to the predecessor: {error}");
@@ -105,7 +105,7 @@ impl Predecessor {
         match self.taker.on(input) {
             None => {}
             Some(TakerAction::Accept) => {
-                // What cannot be sent is found out by reading.
+                // If the send fails, the next read returns the reason.
                 if let Err(error) = self.channel.write_all(&[handover::ACCEPTED]) {
                     debug!(target: TARGET, "accept the offer of the predecessor: {error}");
                 }
@@ -122,17 +122,17 @@ impl Predecessor {
         mem::take(&mut self.is_to_stop)
     }
 
-    /// Returns whose the queues of the sockets are.
+    /// Returns which process owns the queues of the sockets.
     pub(crate) fn claim(&self) -> Claim {
         self.taker.claim()
     }
 
-    /// Returns whether it has nothing more to say, given that this process has closed its copies
-    /// of the sockets, or has not.
+    /// Returns whether no more message is expected. `has_copies`: this process still has copies of
+    /// the sockets.
     pub(crate) fn is_gone(&self, has_copies: bool) -> bool {
         match self.taker {
             Taker::Alone => {
-                info!(target: TARGET, "the predecessor has let go of the sockets");
+                info!(target: TARGET, "the predecessor has closed its copies of the sockets");
                 true
             }
             Taker::Declined => !has_copies,

@@ -78,7 +78,7 @@ pub(crate) struct Service<P: netgrace::Service> {
     predecessor: Option<Predecessor>,
     program: Program,
     successor: Option<Successor>,
-    /// Whose the queues are, as the server knows it.
+    /// Who owns the queues, as last set on the server.
     claim: Option<Claim>,
     admin: Option<Admin>,
 }
@@ -99,7 +99,7 @@ impl<P: netgrace::Service> Service<P> {
             stats: stats.limit().map(Ticker::new),
             #[cfg(feature = "systemd")]
             manager: Manager::from_environment(),
-            // What was handed over was taken as the predecessor's.
+            // Sockets that were handed over were adopted as shared with the predecessor.
             claim: predecessor.is_some().then_some(Claim::None),
             predecessor,
             program,
@@ -150,8 +150,7 @@ impl<P: netgrace::Service> Service<P> {
     }
 
     fn turn(&mut self) {
-        // With nothing but clients to serve no clock is read here: the loop knows its own
-        // deadlines.
+        // Without other event sources the clock is not read here: the loop has its own deadlines.
         let timeout = self
             .is_timed()
             .then(Instant::now)
@@ -281,7 +280,7 @@ impl<P: netgrace::Service> Service<P> {
         }
         successor.end_turn(now);
         let (claim, pid) = (successor.claim(), successor.pid());
-        if successor.take_let_go() {
+        if successor.take_release() {
             info!(target: TARGET, "process {pid} carries on; this one finishes what it has");
             #[cfg(feature = "systemd")]
             if let Some(manager) = self.manager.take() {
@@ -298,7 +297,7 @@ impl<P: netgrace::Service> Service<P> {
         self.successor.take_if(|successor| successor.is_done(has_copies));
     }
 
-    /// Notes whose the queues are.
+    /// Sets who owns the queues.
     fn set_claim(&mut self, claim: Claim) {
         if self.claim.replace(claim) != Some(claim) {
             self.listening.set_claim(claim, self.event_loop.server_mut());

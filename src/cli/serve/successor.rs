@@ -22,11 +22,11 @@ use crate::cli::serve::transfer::{Claim, Giver, GiverAction, GiverInput};
 
 /// How long a successor may take until it serves.
 const READY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long one that failed may take to end.
+/// How long a successor that failed may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long one that failed may still take when this process is about to end.
+/// The same when this process is about to end.
 const LAST_GRACE: Duration = Duration::from_millis(500);
-/// How often the end of one that failed is checked.
+/// How often it is checked whether a successor that failed has ended.
 const END_CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The program to start, determined when this process starts: its file may be replaced later.
@@ -90,8 +90,8 @@ pub(crate) struct Successor {
     /// The end of the channel was read.
     is_closed: bool,
     /// It has taken over, and this process has not acted on that yet.
-    let_go: bool,
-    /// When it takes too long.
+    released: bool,
+    /// When the step that is waited for has taken too long.
     due: Option<Instant>,
     /// How long it may take to end after SIGTERM.
     end_timeout: Duration,
@@ -124,7 +124,7 @@ impl Successor {
             giver: Giver::Starting,
             process: Process::Runs,
             is_closed: false,
-            let_go: false,
+            released: false,
             due: now.checked_add(READY_TIMEOUT),
             end_timeout: END_TIMEOUT,
         })
@@ -143,21 +143,21 @@ impl Successor {
         self.child.id()
     }
 
-    /// Returns whose the queues of the sockets are.
+    /// Returns which process owns the queues of the sockets.
     pub(crate) fn claim(&self) -> Claim {
         self.giver.claim()
     }
 
     /// Returns whether this process is to stop because the successor has taken over, once.
-    pub(crate) fn take_let_go(&mut self) -> bool {
-        mem::take(&mut self.let_go) && self.giver == Giver::Given
+    pub(crate) fn take_release(&mut self) -> bool {
+        mem::take(&mut self.released) && self.giver == Giver::Given
     }
 
-    /// Returns whether nothing more is to be expected of it, given that this process has closed
-    /// its copies of the sockets, or has not.
+    /// Returns whether no more message is expected. `has_copies`: this process still has copies of
+    /// the sockets.
     pub(crate) fn is_done(&self, has_copies: bool) -> bool {
         match self.giver {
-            Giver::Given => !has_copies && !self.let_go,
+            Giver::Given => !has_copies && !self.released,
             Giver::Alone => self.process == Process::Ended,
             Giver::Starting | Giver::Withdrawn { .. } | Giver::Offered => false,
         }
@@ -217,8 +217,8 @@ impl Successor {
                 self.send(handover::WITHDRAWAL);
                 self.due = after(LAST_GRACE);
             }
-            Some(GiverAction::LetGo) => {
-                self.let_go = true;
+            Some(GiverAction::Release) => {
+                self.released = true;
                 self.due = None;
             }
             Some(GiverAction::Terminate) => self.terminate(now),
@@ -229,7 +229,7 @@ impl Successor {
         }
     }
 
-    /// What cannot be sent is found out by reading.
+    /// If the send fails, the next read returns the reason.
     fn send(&mut self, message: u8) {
         if let Err(error) = self.channel.write_all(&[message]) {
             debug!(target: TARGET, "write to process {}: {error}", self.pid());
@@ -290,8 +290,8 @@ impl Successor {
     }
 
     /// Ends a successor that has never served, because this process is about to end: it still has
-    /// copies of the listening sockets, whose queues would go on to accept connections that
-    /// nobody serves. One that has served ends by itself, or carries on.
+    /// copies of the listening sockets, and the kernel would go on to queue connections that no
+    /// process accepts. A successor that has served ends by itself, or carries on.
     pub(crate) fn wait_for_end(&mut self) {
         let mut now = Instant::now();
         self.on_event(now);
@@ -327,7 +327,7 @@ impl Successor {
     fn note_end(&mut self, status: ExitStatus, now: Instant) {
         info!(target: TARGET, "process {} ended: {status}", self.pid());
         self.process = Process::Ended;
-        // What it had sent comes first.
+        // What the successor had sent is read first.
         self.on_event(now);
     }
 

@@ -6,8 +6,8 @@
 //!   bare number is bytes.
 //! - Counts: `k` = 1 000, `M` = 1 000 000.
 //!
-//! Values are exact: whatever is no whole number of nanoseconds, bytes or pieces is refused
-//! instead of rounded. `format_*` write what the parsers read back unchanged.
+//! Values are exact: a value that is not a whole number of nanoseconds, bytes or things is
+//! refused instead of rounded. `format_*` write what the parsers read back unchanged.
 
 use std::fmt;
 use std::time::Duration;

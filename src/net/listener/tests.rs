@@ -1,4 +1,4 @@
-//! What the sockets of a listener are set to, and whom a shut gate lets in.
+//! What the sockets of a listener are set to, and which clients a shut gate lets in.
 
 use socket2::SockRef;
 use std::net::TcpStream;

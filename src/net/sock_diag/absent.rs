@@ -1,11 +1,11 @@
-//! Where the kernel cannot be asked.
+//! The stand-in for builds and systems in which the kernel cannot be asked.
 
 use std::net::SocketAddr;
 
 use crate::accept::pair::{Dumped, Pair, Sought, Standing};
 use crate::engine::status::Transport;
 
-/// There is nothing to ask.
+/// A kernel that cannot be asked.
 #[derive(Debug, Default)]
 pub(crate) struct Kernel;
 

@@ -37,11 +37,11 @@ struct Dump {
     end: Option<Dumped>,
 }
 
-/// What the kernel said to an exact question.
+/// The kernel's reply to an exact question.
 #[derive(Debug)]
 enum Answer {
     Socket(Socket),
-    /// It knows no such connection.
+    /// The kernel knows no such connection.
     None,
 }
 
@@ -50,7 +50,7 @@ enum Answer {
 pub(crate) struct Kernel {
     socket: Option<OwnedFd>,
     buffer: Vec<u8>,
-    /// Of the last question.
+    /// The number of the last question.
     sequence: u32,
     dump: Option<Dump>,
 }
@@ -198,7 +198,7 @@ impl Kernel {
         (sent == questions.len()).then_some(())
     }
 
-    /// Reads what the kernel sends next: what belongs to the dump is kept, all else is told.
+    /// Reads what the kernel sends next: what belongs to the dump is kept, all else is passed on.
     /// Returns whether there was something.
     fn receive(&mut self, mut tell: impl FnMut(Message)) -> bool {
         let Self { socket: Some(socket), buffer, dump, .. } = self else { return false };

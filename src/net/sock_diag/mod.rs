@@ -1,5 +1,5 @@
-//! What the kernel says of connections, asked of Linux by sock_diag(7) messages, which need no
-//! privilege. Elsewhere, or where this family of sockets is forbidden, everything is unknown.
+//! The state of connections as reported by the kernel of Linux through sock_diag(7), which needs
+//! no privilege. On other systems, or where netlink sockets are forbidden, everything is unknown.
 
 #[cfg(not(all(feature = "diagnosis", target_os = "linux")))]
 mod absent;
@@ -25,7 +25,7 @@ pub(crate) use self::kernel::Kernel;
 pub(crate) fn status(stream: &TcpStream, kernel: &mut Kernel) -> Status {
     let (local, peer) = match (stream.local_addr(), stream.peer_addr()) {
         (Ok(local), Ok(peer)) => (local, peer),
-        // A Unix socket has no way in between: what was written lies with the peer.
+        // A Unix socket has no network in between: what was written is in the peer's queue.
         _ if is_unix(stream) => return Status::Alive(Transport::default()),
         _ => return over(stream),
     };
@@ -41,8 +41,8 @@ pub(crate) fn is_unix(stream: &TcpStream) -> bool {
     address.is_ok_and(|address| address.is_unix())
 }
 
-/// The state of a connection that the kernel does not know any more: it has an error, or both
-/// sides have acknowledged the other's FIN.
+/// The state of a connection that the kernel no longer knows: it has an error, or each side has
+/// acknowledged the FIN of the other.
 fn over(stream: &TcpStream) -> Status {
     match stream.take_error() {
         Ok(None) => Status::Acknowledged,

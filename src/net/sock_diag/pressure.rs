@@ -1,4 +1,4 @@
-//! What the kernel counts of full queues, and whether SYN cookies are forced.
+//! The kernel's counters of full queues, and whether SYN cookies are forced.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ pub(crate) fn cookies_are_forced() -> bool {
     setting.is_ok_and(|setting| setting.trim() == "2")
 }
 
-/// Names stand in one line, their values in the next.
+/// The names are in one line, their values in the next.
 fn parse(text: &str) -> Option<Pressure> {
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
     let (names, values) = (lines.next()?, lines.next()?);

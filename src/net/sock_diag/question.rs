@@ -1,4 +1,4 @@
-//! Questions to sock_diag(7), as bytes.
+//! Requests of sock_diag(7), as bytes.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,7 +10,7 @@ const DUMP: u16 = 0x300;
 const TCP: u8 = 6;
 /// `1 << (INET_DIAG_INFO - 1)`.
 const WANT_INFO: u8 = 2;
-/// Of a header and a `struct inet_diag_req_v2`.
+/// The length of a header and a `struct inet_diag_req_v2`.
 const BYTES: u32 = 72;
 
 /// Appends a question for the one connection between two addresses.

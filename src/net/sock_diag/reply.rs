@@ -10,9 +10,9 @@ use crate::engine::status::{Timing, Transport};
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 const HEADER: usize = 16;
-/// Of a `struct inet_diag_msg`.
+/// The length of a `struct inet_diag_msg`.
 const MESSAGE: usize = 72;
-/// Where its fields lie.
+/// The offsets of its fields.
 const STATE: usize = 1;
 const RETRANSMITS: usize = 3;
 const LOCAL_PORT: usize = 4;
@@ -24,7 +24,7 @@ const WRITE_QUEUE: usize = 60;
 const INODE: usize = 68;
 /// The attribute `INET_DIAG_INFO`.
 const INFO: u16 = 2;
-/// Where fields of a `struct tcp_info` lie.
+/// Offsets of fields of a `struct tcp_info`.
 const RCV_MSS: usize = 20;
 const LAST_DATA_SENT: usize = 44;
 const LAST_ACK_RECV: usize = 56;
@@ -34,12 +34,12 @@ const RTT_VAR: usize = 72;
 /// One netlink message.
 #[derive(Debug)]
 pub(super) struct Message {
-    /// That of the question.
+    /// The number of the question.
     pub(super) sequence: u32,
     pub(super) content: Content,
 }
 
-/// What a message says.
+/// The meaning of a message.
 #[derive(Debug)]
 pub(super) enum Content {
     Socket(Socket),
@@ -51,7 +51,7 @@ pub(super) enum Content {
     Strange,
 }
 
-/// What is said of one socket.
+/// The state of one socket.
 #[derive(Debug)]
 pub(super) struct Socket {
     pub(super) state: u8,
@@ -62,7 +62,7 @@ pub(super) struct Socket {
     pub(super) transport: Transport,
 }
 
-/// Takes the first message off `bytes`. `None`: there is no whole one.
+/// Removes the first message from `bytes`. Returns `None` if there is no complete one.
 pub(super) fn take_message(bytes: &mut &[u8]) -> Option<Message> {
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
     let whole = bytes.get(..length)?;
@@ -162,7 +162,7 @@ mod tests {
             for length in 0..whole.len() {
                 let mut rest = whole.get(..length).unwrap();
                 assert!(take_message(&mut rest).is_none(), "{kind} {length}");
-                // A message that says to be shorter than its own header, and others like it.
+                // Messages whose length is shorter than their header, or wrong otherwise.
                 let mut short = whole.clone();
                 short.splice(..4, u32::try_from(length).unwrap().to_ne_bytes());
                 let mut rest = short.as_slice();

@@ -1,4 +1,4 @@
-//! What the kernel of this machine says of real connections.
+//! The state of real connections, as reported by the kernel of this machine.
 #![expect(clippy::arithmetic_side_effects, reason = "an instant of a test does not overflow")]
 
 use super::*;
@@ -184,7 +184,7 @@ fn questions_and_a_dump_do_not_mix() {
     // Some may have completed meanwhile, when this took longer than their delay.
     let keys: std::collections::HashSet<_> = found.iter().map(Pair::key).collect();
     assert!(keys.len() == found.len() && found.len() <= clients.len());
-    // One that was given up says nothing any more.
+    // A dump that was given up returns nothing more.
     found.clear();
     assert_eq!(kernel.dump(Sought::HalfOpen, true, bound, &mut found), Dumped::Partly);
     assert_eq!(dump(&mut kernel, Sought::Closed, bound).0, []);

@@ -12,7 +12,7 @@ enum Message {
     Withdrawal,
 }
 
-/// What the kernel and the rest of the program know of one process.
+/// The state of one process in the kernel and in the rest of the program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Side {
     is_alive: bool,
@@ -54,11 +54,11 @@ struct World {
     has_served: bool,
     /// Signals for the one and the other, deaths, and delays that may still come.
     faults: [u8; 4],
-    /// Somebody was killed.
+    /// A process was killed.
     death: bool,
     /// Something took too long.
     delay: bool,
-    /// The queue is gone, and whoever closed it had emptied it.
+    /// The queue is gone, and the process that closed it had emptied it.
     swept: Option<bool>,
 }
 
@@ -208,7 +208,7 @@ impl World {
             None => {}
             Some(GiverAction::Offer) => self.send_to_new(Message::Offer),
             Some(GiverAction::Withdraw) => self.send_to_new(Message::Withdrawal),
-            Some(GiverAction::LetGo) => self.old.is_stopping = true,
+            Some(GiverAction::Release) => self.old.is_stopping = true,
             Some(GiverAction::Terminate) => {
                 assert!(!self.has_served || self.death || self.delay, "a second signal: {self:?}");
                 self.death = true;
@@ -259,8 +259,8 @@ impl World {
             claims.iter().filter(|(side, _)| side.has_copy).map(|(_, claim)| *claim).collect();
         if let [one, other] = holders[..] {
             assert!(one != Claim::Sole && other != Claim::Sole, "both have it: {self:?}");
-            // The one that waits finds out that it is the other's, or that it is its own.
-            assert!(one != Claim::None || other != Claim::None, "nobody has it: {self:?}");
+            // The process that waits finds out which process owns it.
+            assert!(one != Claim::None || other != Claim::None, "no process owns it: {self:?}");
         }
         if self.swept == Some(false) {
             assert!(self.death, "the queue is lost: {self:?}");
@@ -277,7 +277,7 @@ impl World {
         let served =
             is_served(&self.old, self.giver.claim()) || is_served(&self.new, self.taker.claim());
         let is_gone = !self.old.has_copy && !self.new.has_copy;
-        assert!(served || is_gone, "nobody knows that it is his: {self:?}");
+        assert!(served || is_gone, "the owner does not know that it is: {self:?}");
         if !self.death && !self.delay && self.faults[1] == 1 && self.faults[0] == 1 {
             assert_eq!((self.giver, self.taker), (Giver::Given, Taker::Alone), "{self:?}");
         }

@@ -2,27 +2,27 @@
 //! without its sockets, processes and clocks.
 //!
 //! Both hold copies of the sockets and accept. The predecessor owns the queues until the successor
-//! has accepted its offer; from then on the successor owns them. Whoever owns them closes its
-//! copies last, after having emptied the queues, so nobody who waits in one is reset: a queue is
-//! not lost while another process has a copy of the socket.
+//! has accepted its offer; from then on the successor owns them. The owner closes its copies last,
+//! after having emptied the queues, so that no client in a queue is reset: a queue is not lost
+//! while another process has a copy of the socket.
 //!
 //! The channel carries, in this order: from the successor, that it serves (ready); from the
 //! predecessor, an offer, or else a withdrawal, after which there is no offer; from the successor,
 //! after an offer and unless it stops, its acceptance. A process closes its end when its copies
 //! are closed. A process that ends, for whatever reason, closes both.
 
-/// Whose the queues are, as a process is to see it when it stops.
+/// Which process owns the queues, as seen by one of them when it stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Claim {
-    /// They are its own, and nobody else holds copies.
+    /// This process, and no other process holds copies.
     Sole,
-    /// They are its own or will be, or this is not decided; another process holds copies.
+    /// This process, now or later, or it is undecided; another process holds copies.
     Waits,
-    /// They are the other process's.
+    /// The other process.
     None,
 }
 
-/// What reaches the predecessor.
+/// An event at the predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum GiverInput {
     /// The successor serves.
@@ -37,7 +37,7 @@ pub(crate) enum GiverInput {
     Late,
 }
 
-/// What the predecessor is to do.
+/// An action of the predecessor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum GiverAction {
     /// Send the offer.
@@ -45,7 +45,7 @@ pub(crate) enum GiverAction {
     /// Send the withdrawal.
     Withdraw,
     /// Stop, unless this process stops already; its copies of the sockets are closed at once.
-    LetGo,
+    Release,
     /// Send the successor SIGTERM, and SIGKILL if that does not end it.
     Terminate,
     /// Send the successor SIGKILL.
@@ -59,7 +59,7 @@ pub(crate) enum Giver {
     Starting,
     /// The successor is not to take over. If it has served, it closes its copies by itself.
     Withdrawn { has_served: bool },
-    /// The successor may take over: whether it does, it decides.
+    /// The successor may take over, and decides whether it does.
     Offered,
     /// It has taken over.
     Given,
@@ -76,11 +76,11 @@ impl Giver {
         }
     }
 
-    /// Moves on, and returns what is to be done.
+    /// Handles an event, and returns the action.
     pub(crate) fn on(&mut self, input: GiverInput) -> Option<GiverAction> {
         let (next, action) = match (*self, input) {
             (Self::Starting, GiverInput::Ready) => (Self::Offered, Some(GiverAction::Offer)),
-            // It never served, or ended: to be told to end does no harm.
+            // It never served, or has ended: SIGTERM does no harm.
             (Self::Starting, GiverInput::Closed) => (Self::Alone, Some(GiverAction::Terminate)),
             (Self::Starting, GiverInput::Stop | GiverInput::Late | GiverInput::Accepted) => {
                 (Self::Withdrawn { has_served: false }, Some(GiverAction::Withdraw))
@@ -91,8 +91,8 @@ impl Giver {
             (state @ Self::Withdrawn { has_served: false }, GiverInput::Late) => {
                 (state, Some(GiverAction::Terminate))
             }
-            (Self::Offered, GiverInput::Accepted) => (Self::Given, Some(GiverAction::LetGo)),
-            // What it has decided cannot be known otherwise.
+            (Self::Offered, GiverInput::Accepted) => (Self::Given, Some(GiverAction::Release)),
+            // Only its end of the channel shows what it has decided.
             (Self::Offered, GiverInput::Late) => (Self::Offered, Some(GiverAction::Kill)),
             // A process that has served ends by itself: a signal of ours might be its second.
             (Self::Withdrawn { .. } | Self::Offered | Self::Given, GiverInput::Closed) => {
@@ -105,7 +105,7 @@ impl Giver {
     }
 }
 
-/// What reaches the successor.
+/// An event at the successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TakerInput {
     Offer,
@@ -116,7 +116,7 @@ pub(crate) enum TakerInput {
     Stop,
 }
 
-/// What the successor is to do.
+/// An action of the successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TakerAction {
     /// Send the acceptance.
@@ -148,7 +148,7 @@ impl Taker {
         }
     }
 
-    /// Moves on, and returns what is to be done. That this process stops comes before what was
+    /// Handles an event, and returns the action. A stop of this process comes before what was
     /// received in the same turn, because its copies may be closed already.
     pub(crate) fn on(&mut self, input: TakerInput) -> Option<TakerAction> {
         let (next, action) = match (*self, input) {

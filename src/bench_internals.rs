@@ -18,7 +18,7 @@ use crate::engine::{
 use crate::token::Readiness;
 
 #[cfg(feature = "bench")]
-pub use crate::load::pieces::Verification;
+pub use crate::load::verification::Verification;
 
 /// A message.
 pub const MESSAGE: [u8; 64] = [b'm'; 64];

@@ -13,11 +13,10 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::config::{MAX_CONNECTIONS, within};
 use crate::engine::phase::Cause;
 use crate::engine::report::Report;
-use crate::error::Error;
-#[cfg(feature = "signals")]
-use crate::error::ErrorKind;
+use crate::error::{Error, ErrorKind};
 #[cfg(feature = "signals")]
 use crate::event_loop::signals::Signals;
 use crate::event_loop::turn_times::TurnTimes;
@@ -29,10 +28,14 @@ use crate::server::{Server, Service};
 use crate::token::TokenRange;
 
 pub use self::builder::EventLoopBuilder;
-use self::builder::WAKER;
 
+const WAKER: Token = Token(usize::MAX);
 #[cfg(feature = "signals")]
 const SIGNALS: Token = Token(usize::MAX - 1);
+
+/// Connections of a loop whose configuration sets no maximum.
+const DEFAULT_CONNECTIONS: usize = 1 << 20;
+const MAX_EVENTS: usize = 65_536;
 
 /// A poll loop that runs one [`Server`].
 ///
@@ -73,6 +76,42 @@ pub struct EventLoop<P: Service = Echo> {
     /// A signal cut the last poll short.
     interrupted: bool,
     turn_times: Option<TurnTimes>,
+}
+
+impl EventLoopBuilder {
+    /// Makes a poll and a waker, registers the server, and ends a first turn, which accepts the
+    /// clients that wait. The server gets the tokens from 0 on, as many as its listeners and
+    /// [`max_connections`](crate::Config::max_connections) need; without that setting there may
+    /// be 2²⁰ connections.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] for a value out of its range, [`ErrorKind::Poll`] if the system
+    /// refuses a poll or a waker, and the errors of [`Server::register`].
+    pub fn build<P: Service>(self, mut server: Server<P>) -> Result<EventLoop<P>, Error> {
+        within("events_capacity", Some(self.events_capacity), 1, MAX_EVENTS)?;
+        let fail = |attempt: &str, error| Error::io(ErrorKind::Poll, attempt, error);
+        let poll = Poll::new().map_err(|error| fail("create the poll", error))?;
+        let waker = Waker::new(poll.registry(), WAKER)
+            .map_err(|error| fail("create the waker of the poll", error))?;
+        let connections = server.config().get_max_connections().unwrap_or(DEFAULT_CONNECTIONS);
+        let len = connections.min(MAX_CONNECTIONS).saturating_add(server.listener_count());
+        server.register(poll.registry(), TokenRange::new(0..len))?;
+        server.end_turn(poll.registry(), Instant::now());
+        Ok(EventLoop {
+            events: Events::with_capacity(self.events_capacity),
+            waker: Arc::new(waker),
+            busy_poll: self.busy_poll.filter(|time| !time.is_zero()),
+            poll,
+            server,
+            #[cfg(feature = "signals")]
+            signals: None,
+            last_event: None,
+            broken: false,
+            interrupted: false,
+            turn_times: self.measures_turns.then(TurnTimes::default),
+        })
+    }
 }
 
 impl EventLoop {

@@ -35,8 +35,6 @@ mod counts;
 mod latency;
 mod observer;
 mod payload;
-#[cfg(feature = "_internals")]
-pub(crate) mod pieces;
 mod plan;
 mod pool;
 mod probe;
@@ -47,6 +45,8 @@ mod series;
 mod source;
 mod stream;
 mod target;
+#[cfg(feature = "_internals")]
+pub(crate) mod verification;
 mod worker;
 
 pub use self::audit::{Audit, QueueCounts};

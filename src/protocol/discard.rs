@@ -2,7 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Input, Next, Output, Protocol};
+use crate::protocol::context::Context;
+use crate::protocol::contract::Protocol;
+use crate::protocol::input::Input;
+use crate::protocol::next::Next;
+use crate::protocol::output::Output;
 
 /// Throws away whatever comes (RFC 863). It counts no requests.
 #[derive(Clone, Copy, Debug, Default)]

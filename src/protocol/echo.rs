@@ -2,7 +2,11 @@
 
 use std::net::SocketAddr;
 
-use super::{Context, Input, Next, Output, Protocol};
+use crate::protocol::context::Context;
+use crate::protocol::contract::Protocol;
+use crate::protocol::input::Input;
+use crate::protocol::next::Next;
+use crate::protocol::output::Output;
 
 /// The echo service (RFC 862), which the engine serves by itself: whatever comes is sent back
 /// without any protocol seeing it, and streams go through a pipe of the kernel's uncopied.

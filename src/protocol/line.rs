@@ -4,7 +4,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::scan::find_line_feed;
-use super::{Context, Input, Next, Output, Protocol};
+use crate::protocol::context::Context;
+use crate::protocol::contract::Protocol;
+use crate::protocol::input::Input;
+use crate::protocol::next::Next;
+use crate::protocol::output::Output;
 
 /// Answers each line with itself, its end (LF or CRLF) included.
 ///

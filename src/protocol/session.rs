@@ -4,9 +4,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::output::Checkpoint;
-use super::{ConnectionId, Context, Input, Next, Output, OutputBuffer, Protocol};
 use crate::engine::report::CloseReason;
+use crate::protocol::context::{ConnectionId, Context};
+use crate::protocol::contract::Protocol;
+use crate::protocol::input::Input;
+use crate::protocol::next::Next;
+use crate::protocol::output::{Checkpoint, Output, OutputBuffer};
 
 /// Calls that are made in one batch at most.
 const CALLS: u32 = 1024;

@@ -203,9 +203,9 @@ impl<P: Service> Server<P> {
     fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
         let id = ListenerId(self.core.acceptor.tokens());
         self.addresses.extend(listener.address());
-        let mut intake = AcceptQueue::new(listener, ownership == Ownership::Exclusive);
-        intake.set_ownership(ownership);
-        self.core.acceptor.add(intake);
+        let mut queue = AcceptQueue::new(listener, ownership == Ownership::Exclusive);
+        queue.set_ownership(ownership);
+        self.core.acceptor.add(queue);
         id
     }
 
@@ -234,7 +234,7 @@ impl<P: Service> Server<P> {
     /// successor.
     pub fn listeners(&self) -> impl Iterator<Item = (ListenerId, BorrowedFd<'_>)> {
         let open = self.core.acceptor.iter_numbered();
-        open.map(|(index, intake)| (ListenerId(index), intake.queue.as_fd()))
+        open.map(|(index, queue)| (ListenerId(index), queue.queue.as_fd()))
     }
 
     /// Declares who takes clients from a listener's accept queue from now on. At any time; it

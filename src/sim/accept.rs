@@ -5,11 +5,11 @@ use mio::Token;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use super::Shared;
 use super::end::End;
 use super::line::Fate;
 use super::network::Network;
 use super::plan::REPETITIONS;
+use super::shared::Shared;
 use crate::accept::pair::{Dumped, Pair, Pressure, Sought, Standing, Visibility};
 use crate::accept::queue::{Listen, Ownership};
 use crate::engine::phase::Phase;
@@ -229,8 +229,8 @@ impl Network {
         }
     }
 
-    /// A client that was accepted and not taken in is let go.
-    pub(super) fn let_go(&mut self, at: usize) {
+    /// A client that was accepted but got no slot is closed.
+    pub(super) fn refuse(&mut self, at: usize) {
         let line = &self.lines[at];
         let share = self.shares.get(&line.ip()).copied().unwrap_or(0);
         self.lines[at].fate = match line.fate {
@@ -242,7 +242,7 @@ impl Network {
                 Fate::Refused
             }
             _ => {
-                self.blame(at, "a client let go for no reason");
+                self.blame(at, "a client closed for no reason");
                 Fate::Refused
             }
         };

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use super::Shared;
 use super::check::PATIENCE;
 use super::line::{Fate, Line, ROUNDING, Times};
 use super::network::Network;
+use super::shared::Shared;
 use crate::config::Drain;
 use crate::engine::observer::{Closed, ConnectionId, Observer};
 use crate::engine::phase::Phase;

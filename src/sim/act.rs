@@ -1,10 +1,10 @@
 //! What a host does to its server beside running it.
 
-use super::Shared;
 use super::host::Host;
 use super::network::Network;
 use super::plan::Act;
 use super::random::Random;
+use super::shared::Shared;
 use crate::accept::queue::Ownership;
 use crate::engine::phase::{Cause, Phase};
 use crate::token::TokenRange;
@@ -31,7 +31,7 @@ impl Host {
                     self.handle.force_shutdown();
                     self.asked = Phase::Forcing;
                 }
-                Act::Disown => {
+                Act::HandOver => {
                     self.network.lock().set_ownership(Ownership::Shared);
                     let all = 0..self.plan.doors.len();
                     all.for_each(|at| core.acceptor.set_ownership(at, Ownership::Shared));

@@ -1,4 +1,4 @@
-//! The parts of a plan, drawn by chance.
+//! A plan and its parts, drawn by chance.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,18 +8,97 @@ use super::duplex::{Sizes, Vanishing};
 use super::line::micros;
 use super::link::{Link, RETRANSMISSION};
 use super::peer::{Answer, Ending, Script};
-use super::plan::{Act, Make, Manners, Scarcity};
+use super::plan::{Act, Client, Make, Manners, Plan, Scarcity};
 use super::random::Random;
 use crate::accept::pair::Visibility;
 use crate::accept::queue::Ownership;
 use crate::config::{Config, Drain};
 use crate::engine::status::Locality;
+use crate::token::TokenRange;
+
+impl Plan {
+    /// Draws a plan.
+    pub(super) fn new(random: &mut Random) -> Self {
+        let grace = random.pick(&[0, 1, 2, 5, 20, 200]);
+        // The round trip of the farthest client, if there are any behind a network.
+        let far = if random.percent(30) { 1_000 * random.size(200) } else { 0 };
+        let span = 1000 * random.between(1, 8) * grace.max(random.size(16));
+        let span = if far > 0 && random.one_in(2) { span + 3 * far } else { span };
+        let count = match random.below(500) {
+            0 => random.between(200, 600),
+            1..25 => random.between(13, 60),
+            _ => random.size(12),
+        };
+        let mut config = config(random, grace, span);
+        let capacity = match random.below(4) {
+            0 => random.between(1, count),
+            1 => count,
+            _ => 1024,
+        };
+        // A crowd would take long if each of them had much to say.
+        let bulk = count <= 12 && random.one_in(14);
+        let most = match count {
+            13.. => 4 << 10,
+            _ if bulk => 4 << 20,
+            _ => random.pick(&[256, 8 << 10, 64 << 10]),
+        };
+        if bulk && random.one_in(2) {
+            config.max_held = Some((64 << 10) + random.below(64 << 10) as usize);
+        }
+        let storm = random.percent(40);
+        let homes = random.between(1, count);
+        let asks = random.percent(88);
+        let doors = doors(random, span, asks);
+        let scarcity = scarcity(random, span, count);
+        let acts = acts(random, span);
+        let flooded = random.percent(12);
+        let clients = (0..count)
+            .map(|_| {
+                let door = random.below(doors.len() as u64) as usize;
+                let link = link(random, doors[door].is_unix(), far, asks);
+                let mut script = script(random, most, span, bulk);
+                script.vanish_at = script.vanish_at.filter(|_| !link.is_unix());
+                Client {
+                    at: if storm { 0 } else { random.below(span) },
+                    address: home(random.below(homes), &link),
+                    door,
+                    sizes: sizes(random, most, bulk),
+                    link,
+                    script,
+                    start: random.below(1 << 32),
+                    seed: random.next(),
+                    hiccups: random.below(12) as u32,
+                    deaf: deafness(random, flooded),
+                    ack_delay: if random.percent(30) { random.below(40_000) } else { 0 },
+                }
+            })
+            .collect();
+        let rude = random.percent(50);
+        let first = random.below(1000) as usize;
+        Self {
+            capacity: capacity as usize,
+            tokens: TokenRange::new(first..first + doors.len() + capacity as usize),
+            doors,
+            scarcity,
+            clients,
+            frozen: frozen(random, &acts, &config, span),
+            acts,
+            config,
+            manners: manners(random, rude),
+            asks,
+            hiccup_rate: random.pick(&[0, 0, 4, 30]),
+            race_rate: random.pick(&[0, 0, 3, 20]),
+            span,
+            stride: if count > 12 { 29 } else { random.pick(&[1, 5]) },
+        }
+    }
+}
 
 fn millis(time: u64) -> Duration {
     Duration::from_millis(time)
 }
 
-pub(super) fn config(random: &mut Random, grace: u64, span: u64) -> Config {
+fn config(random: &mut Random, grace: u64, span: u64) -> Config {
     let span = span / 1000;
     let budget = match random.below(10) {
         0 => None,
@@ -55,7 +134,7 @@ pub(super) fn config(random: &mut Random, grace: u64, span: u64) -> Config {
     }
 }
 
-pub(super) fn doors(random: &mut Random, span: u64, asks: bool) -> Vec<Make> {
+fn doors(random: &mut Random, span: u64, asks: bool) -> Vec<Make> {
     let count = random.pick(&[1, 1, 1, 2, 3]);
     let door = |_| Make {
         ownership: if random.one_in(8) { Ownership::Shared } else { Ownership::Exclusive },
@@ -75,7 +154,7 @@ pub(super) fn doors(random: &mut Random, span: u64, asks: bool) -> Vec<Make> {
     (0..count).map(door).collect()
 }
 
-pub(super) fn scarcity(random: &mut Random, span: u64, clients: u64) -> Scarcity {
+fn scarcity(random: &mut Random, span: u64, clients: u64) -> Scarcity {
     let droughts = if random.percent(15) { random.between(1, 3) } else { 0 };
     let drought = |_| {
         let from = random.below(2 * span);
@@ -94,13 +173,13 @@ pub(super) fn scarcity(random: &mut Random, span: u64, clients: u64) -> Scarcity
 }
 
 /// The address of a client, which says whether it is on this host.
-pub(super) fn home(number: u64, link: &Link) -> IpAddr {
+fn home(number: u64, link: &Link) -> IpAddr {
     let net = if link.locality == Locality::Network { 10 } else { 127 };
     Ipv4Addr::new(net, 0, (number >> 8) as u8, number as u8).into()
 }
 
 /// How many SYN-ACKs a client does not hear; more than there are: a spoofed one.
-pub(super) fn deafness(random: &mut Random, flooded: bool) -> usize {
+fn deafness(random: &mut Random, flooded: bool) -> usize {
     match random.below(40) {
         0 => 1,
         1 if flooded => 2,
@@ -110,7 +189,7 @@ pub(super) fn deafness(random: &mut Random, flooded: bool) -> usize {
 }
 
 /// The way to a client; where the kernel cannot be asked no way is longer than what is waited for.
-pub(super) fn link(random: &mut Random, is_unix: bool, far: u64, asks: bool) -> Link {
+fn link(random: &mut Random, is_unix: bool, far: u64, asks: bool) -> Link {
     if is_unix {
         let locality = Locality::Unix;
         return Link {
@@ -145,7 +224,7 @@ pub(super) fn link(random: &mut Random, is_unix: bool, far: u64, asks: bool) -> 
     }
 }
 
-pub(super) fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
+fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
     let mut one = |bulk: bool| match random.below(3) {
         _ if bulk => most / random.between(1, 20),
         0 => random.size(64),
@@ -158,7 +237,7 @@ pub(super) fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
     Sizes { recv, send, peer, peer_send: one(bulk) }
 }
 
-pub(super) fn script(random: &mut Random, most: u64, span: u64, bulk: bool) -> Script {
+fn script(random: &mut Random, most: u64, span: u64, bulk: bool) -> Script {
     let total = match random.below(12) {
         0 => 0,
         1 => u64::MAX >> 1,
@@ -213,7 +292,7 @@ pub(super) fn script(random: &mut Random, most: u64, span: u64, bulk: bool) -> S
     }
 }
 
-pub(super) fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
+fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
     let mut acts = Vec::new();
     if random.percent(90) {
         let first = random.below(span + span / 2);
@@ -235,10 +314,10 @@ pub(super) fn acts(random: &mut Random, span: u64) -> VecDeque<(u64, Act)> {
         acts.push((leave + random.size(span), Act::Return));
     }
     if random.one_in(8) {
-        let disown = random.below(2 * span);
-        acts.push((disown, random.pick(&[Act::Disown, Act::Undecide])));
+        let hand_over = random.below(2 * span);
+        acts.push((hand_over, random.pick(&[Act::HandOver, Act::Undecide])));
         if random.one_in(2) {
-            acts.push((disown + random.below(span), Act::Own));
+            acts.push((hand_over + random.below(span), Act::Own));
         }
     }
     acts.sort_by_key(|(at, _)| *at);
@@ -255,7 +334,7 @@ fn or_ask(random: &mut Random, act: Act) -> Act {
 }
 
 /// A time in which the host stands still, around an act or past a deadline.
-pub(super) fn frozen(
+fn frozen(
     random: &mut Random,
     acts: &VecDeque<(u64, Act)>,
     config: &Config,
@@ -270,7 +349,7 @@ pub(super) fn frozen(
     Some((from, from + random.pick(&[span / 2, span, budget, budget + span])))
 }
 
-pub(super) fn manners(random: &mut Random, rude: bool) -> Manners {
+fn manners(random: &mut Random, rude: bool) -> Manners {
     let mut chance = |most: u64| if rude { random.below(most) } else { 0 };
     Manners {
         spurious: chance(40),

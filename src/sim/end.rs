@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use super::Shared;
+use super::shared::Shared;
 use crate::engine::status::{Locality, Status};
 use crate::engine::stream::Stream;
 

@@ -4,12 +4,12 @@ use mio::Token;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::Shared;
 use super::accept::Tap;
 use super::end::End;
 use super::network::Network;
 use super::plan::{Act, Plan};
 use super::random::Random;
+use super::shared::Shared;
 use crate::accept::queue::AcceptQueue;
 use crate::engine::Engine;
 use crate::engine::phase::Phase;
@@ -139,7 +139,7 @@ impl Host {
         Some(u64::try_from(nanos.div_ceil(1000)).unwrap_or(u64::MAX >> 1))
     }
 
-    /// Sleeps until there is something to do. Answers whether a deadline, not an event, ended it.
+    /// Sleeps until there is something to do. Returns whether a deadline, not an event, ended it.
     fn sleep(&mut self) -> Result<bool, String> {
         self.interrupted = self.random.percent(self.plan.manners.interrupted);
         let deadline = self.deadline();

@@ -19,7 +19,7 @@ const CALL_FAILURES: u32 = 64;
 const CALLS: u32 = 1_000;
 
 impl Network {
-    /// What every call at the server's end goes through; answers an error that is no fault of the
+    /// What every call at the server's end goes through; returns an error that is no fault of the
     /// peer's.
     fn enter(&mut self, at: usize, what: &str) -> Option<io::Error> {
         if self.race_rate > 0 && self.random.one_in(self.race_rate) {
@@ -85,7 +85,7 @@ impl Network {
         io::Error::from_raw_os_error(error)
     }
 
-    /// Takes up to `most` bytes from the receive queue. Answers how many and where they stand.
+    /// Takes up to `most` bytes from the receive queue. Returns how many and where they stand.
     fn take(&mut self, at: usize, most: u64, what: &str) -> io::Result<(u64, u64)> {
         if let Some(error) = self.enter(at, what) {
             return Err(error);
@@ -285,7 +285,7 @@ impl Network {
         if self.lines[at].fate == Fate::Open {
             self.leave(at);
         } else if !self.dropping {
-            self.let_go(at);
+            self.refuse(at);
         }
         let now = self.now;
         let line = &mut self.lines[at];

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::duplex::Duplex;
 use super::peer::Peer;
-use super::plan::Client;
+use super::plan::{Client, Handshake};
 use crate::config::{Config, Drain};
 use crate::engine::observer::Closed;
 use crate::engine::phase::Phase;
@@ -50,28 +50,6 @@ const ROUND: u64 = 50_000;
 const STRAINED: u64 = 250_000;
 /// A tick, rounded up twice, and the rounding of the host's sleep.
 pub(super) const ROUNDING: u64 = 3_000;
-
-/// A client's handshake.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Handshake {
-    /// When its SYN comes to the server.
-    pub(super) syn: u64,
-    /// When its connect() returns; `None`: it does not hear the server.
-    pub(super) connects: Option<u64>,
-    /// When its ACK has come at the latest.
-    pub(super) completes: u64,
-}
-
-impl Handshake {
-    /// The same, begun so much later.
-    pub(super) fn later(self, time: u64) -> Self {
-        Self {
-            syn: self.syn + time,
-            connects: self.connects.map(|connects| connects + time),
-            completes: self.completes.saturating_add(time),
-        }
-    }
-}
 
 /// One connection and all that is known of it.
 #[derive(Debug)]

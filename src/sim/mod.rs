@@ -41,44 +41,25 @@ mod network;
 mod peer;
 mod plan;
 mod random;
+mod shared;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use self::host::Host;
-use self::network::Network;
 
 /// Lives tried by default.
 const SEEDS: u64 = 10_000;
-
-/// The network as the engine's streams, its observer and the host hold it.
-#[derive(Clone, Debug)]
-struct Shared(Arc<Mutex<Network>>);
-
-impl Shared {
-    fn new(network: Network) -> Self {
-        Self(Arc::new(Mutex::new(network)))
-    }
-
-    /// Whether both are of the same poll.
-    fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Network> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-/// Lives once. Answers what was in it.
+/// Lives once. Returns what was in it.
 fn live(seed: u64, trace: bool) -> Result<BTreeSet<&'static str>, String> {
     let life = AssertUnwindSafe(|| {
         let mut host = Host::new(seed, trace);

@@ -3,12 +3,9 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::draw;
 use super::duplex::Sizes;
-use super::line::Handshake;
 use super::link::Link;
 use super::peer::Script;
-use super::random::Random;
 use crate::accept::pair::Visibility;
 use crate::accept::queue::Ownership;
 use crate::config::Config;
@@ -30,7 +27,7 @@ pub(super) enum Act {
     Leave,
     Return,
     /// Gives the queues to a successor, and takes them back; leaves open whose they are.
-    Disown,
+    HandOver,
     Own,
     Undecide,
     /// Drops the server.
@@ -70,6 +67,28 @@ impl Make {
 
     pub(super) fn is_unix(&self) -> bool {
         self.visibility == Visibility::NoHandshakes
+    }
+}
+
+/// A client's handshake.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handshake {
+    /// When its SYN comes to the server.
+    pub(super) syn: u64,
+    /// When its connect() returns; `None`: it does not hear the server.
+    pub(super) connects: Option<u64>,
+    /// When its ACK has come at the latest.
+    pub(super) completes: u64,
+}
+
+impl Handshake {
+    /// The same, begun so much later.
+    pub(super) fn later(self, time: u64) -> Self {
+        Self {
+            syn: self.syn + time,
+            connects: self.connects.map(|connects| connects + time),
+            completes: self.completes.saturating_add(time),
+        }
     }
 }
 
@@ -147,81 +166,4 @@ pub(super) struct Plan {
     pub(super) span: u64,
     /// Turns from one look at every single connection to the next.
     pub(super) stride: u64,
-}
-
-impl Plan {
-    pub(super) fn new(random: &mut Random) -> Self {
-        let grace = random.pick(&[0, 1, 2, 5, 20, 200]);
-        // The round trip of the farthest client, if there are any behind a network.
-        let far = if random.percent(30) { 1_000 * random.size(200) } else { 0 };
-        let span = 1000 * random.between(1, 8) * grace.max(random.size(16));
-        let span = if far > 0 && random.one_in(2) { span + 3 * far } else { span };
-        let count = match random.below(500) {
-            0 => random.between(200, 600),
-            1..25 => random.between(13, 60),
-            _ => random.size(12),
-        };
-        let mut config = draw::config(random, grace, span);
-        let capacity = match random.below(4) {
-            0 => random.between(1, count),
-            1 => count,
-            _ => 1024,
-        };
-        // A crowd would take long if each of them had much to say.
-        let bulk = count <= 12 && random.one_in(14);
-        let most = match count {
-            13.. => 4 << 10,
-            _ if bulk => 4 << 20,
-            _ => random.pick(&[256, 8 << 10, 64 << 10]),
-        };
-        if bulk && random.one_in(2) {
-            config.max_held = Some((64 << 10) + random.below(64 << 10) as usize);
-        }
-        let storm = random.percent(40);
-        let homes = random.between(1, count);
-        let asks = random.percent(88);
-        let doors = draw::doors(random, span, asks);
-        let scarcity = draw::scarcity(random, span, count);
-        let acts = draw::acts(random, span);
-        let flooded = random.percent(12);
-        let clients = (0..count)
-            .map(|_| {
-                let door = random.below(doors.len() as u64) as usize;
-                let link = draw::link(random, doors[door].is_unix(), far, asks);
-                let mut script = draw::script(random, most, span, bulk);
-                script.vanish_at = script.vanish_at.filter(|_| !link.is_unix());
-                Client {
-                    at: if storm { 0 } else { random.below(span) },
-                    address: draw::home(random.below(homes), &link),
-                    door,
-                    sizes: draw::sizes(random, most, bulk),
-                    link,
-                    script,
-                    start: random.below(1 << 32),
-                    seed: random.next(),
-                    hiccups: random.below(12) as u32,
-                    deaf: draw::deafness(random, flooded),
-                    ack_delay: if random.percent(30) { random.below(40_000) } else { 0 },
-                }
-            })
-            .collect();
-        let rude = random.percent(50);
-        let first = random.below(1000) as usize;
-        Self {
-            capacity: capacity as usize,
-            tokens: TokenRange::new(first..first + doors.len() + capacity as usize),
-            doors,
-            scarcity,
-            clients,
-            frozen: draw::frozen(random, &acts, &config, span),
-            acts,
-            config,
-            manners: draw::manners(random, rude),
-            asks,
-            hiccup_rate: random.pick(&[0, 0, 4, 30]),
-            race_rate: random.pick(&[0, 0, 3, 20]),
-            span,
-            stride: if count > 12 { 29 } else { random.pick(&[1, 5]) },
-        }
-    }
 }

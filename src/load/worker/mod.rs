@@ -1,8 +1,10 @@
 //! One generator thread: a poll loop over its slots.
 
 mod connect;
+mod connector;
 mod finish;
 mod message;
+mod part;
 mod phase;
 mod schedule;
 mod timer;
@@ -17,7 +19,8 @@ use std::time::Duration;
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
-use self::connect::Connector;
+use self::connector::Connector;
+pub(super) use self::part::WorkerPlan;
 use self::schedule::{Churn, Schedule};
 use self::timer::Timer;
 use super::clock::{NEVER, nanos};
@@ -40,22 +43,6 @@ const PUBLISH_EVERY: u64 = 20_000_000;
 
 /// A thread that was late by more than this stood still, in nanoseconds.
 pub(super) const PAUSE_MIN: u64 = 100_000_000;
-
-/// A worker's part of the plan.
-#[derive(Clone, Debug)]
-pub(super) struct WorkerPlan {
-    /// The worker's number, and how many there are.
-    pub(super) id: usize,
-    pub(super) threads: usize,
-    /// Its slots, and the number of its first one among those of all workers.
-    pub(super) slots: usize,
-    pub(super) active: usize,
-    pub(super) first: usize,
-    /// How many of the slots each step of a ramp opens; empty without a ramp.
-    pub(super) steps: Vec<usize>,
-    /// How many messages it may begin in the measured time.
-    pub(super) messages: Option<u64>,
-}
 
 /// What all workers of a run share.
 #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! Constant schedules: when messages are due, and when connections are opened anew.
 
-use super::WorkerPlan;
 use crate::load::clock::whole;
+use crate::load::worker::part::WorkerPlan;
 
 const SECOND: f64 = 1_000_000_000.0;
 

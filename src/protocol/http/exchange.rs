@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use super::chunk::{Decoder, Piece};
 use super::head::{Framing, Refusal};
 use super::reply::{self, Length, Persistence, Status};
-use crate::protocol::{Context, Input, Next, Output};
+use crate::protocol::context::Context;
+use crate::protocol::input::Input;
+use crate::protocol::next::Next;
+use crate::protocol::output::Output;
 
 /// After an answer that announced the end, a client is given so much time to close before we do.
 const ANNOUNCED: Duration = Duration::from_secs(1);

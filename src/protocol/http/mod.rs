@@ -14,7 +14,11 @@ pub use self::exchange::HttpState;
 use self::exchange::{Answer, Body, Stage, What};
 use self::head::{Framing, Head, Method, Target};
 use self::reply::{HEAD_ROOM, Status};
-use super::{Context, Input, Next, Output, Protocol};
+use crate::protocol::context::Context;
+use crate::protocol::contract::Protocol;
+use crate::protocol::input::Input;
+use crate::protocol::next::Next;
+use crate::protocol::output::Output;
 
 /// Length of the answer to GET unless another one is chosen.
 const PAGE: u64 = 13;

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::protocol::Output;
+use crate::protocol::output::Output;
 
 /// Room that a head and the framing of a piece of a body take at most.
 pub(super) const HEAD_ROOM: usize = 1 << 10;

@@ -458,8 +458,9 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
     fn in_kernel(&mut self, fin: u32, kernel: &mut S::Kernel) -> u64 {
         match self.stream.status(kernel) {
             Status::Alive(transport) => u64::from(transport.unacknowledged.saturating_sub(fin)),
-            Status::Acknowledged | Status::Broken(_) => 0,
-            Status::Unknown => self.in_kernel_at_most(),
+            // What a peer's reset destroyed was handed over.
+            Status::Acknowledged | Status::Broken(CloseReason::ResetByPeer) => 0,
+            Status::Unknown | Status::Broken(_) => self.in_kernel_at_most(),
         }
     }
 

@@ -55,6 +55,7 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) more_resumes: bool,
 }
 
+#[cfg(any(test, feature = "_internals"))]
 impl<S: Stream> Engine<S, Echo> {
     /// An engine that echoes.
     pub(crate) fn new(config: &Config) -> Self {

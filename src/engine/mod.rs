@@ -229,7 +229,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         self.table.report.phases = self.stop.times();
         self.table.report.stop = self.stop.elapsed(now);
         let spent = self.table.report.stop.unwrap_or(Duration::ZERO);
-        info!("{phase} at +{spent:.1?}, {} connections open", self.table.len());
+        let whose = if P::HAS_CALLS { self.protocol().name() } else { "" };
+        let mark = if P::HAS_CALLS { ": " } else { "" };
+        info!("{whose}{mark}{phase} at +{spent:.1?}, {} connections open", self.table.len());
         if let Some(observer) = &mut self.table.observer {
             observer.on_phase(phase);
         }

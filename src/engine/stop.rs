@@ -203,7 +203,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.orphans = true;
                 self.close(at, reason, Proof::None);
             }
-            Status::Broken(reason) => self.close(at, reason, Proof::None),
+            Status::Broken(reason) => self.break_off(at, reason),
         }
     }
 
@@ -362,7 +362,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             Status::Alive(_) | Status::Unknown => {
                 self.table.put_timed(at, now.plus(FORCED_CHECK), now);
             }
-            Status::Broken(reason) => self.close(at, reason, Proof::None),
+            Status::Broken(reason) => self.break_off(at, reason),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use crate::engine::observer;
 use crate::engine::phase::Phase;
 
 /// Names one connection of one server, never another one: who keeps it longer than the connection
@@ -31,6 +32,15 @@ impl ConnectionId {
     #[must_use]
     pub const fn generation(self) -> u32 {
         self.generation
+    }
+}
+
+impl From<observer::ConnectionId> for ConnectionId {
+    /// The same connection, as an observer and [`Server::admit`](crate::Server::admit) name it.
+    fn from(id: observer::ConnectionId) -> Self {
+        // The low half of the number: as slots are taken, it does not come again in 2^32.
+        let low = id.number() & u64::from(u32::MAX);
+        Self { slot: id.slot(), generation: u32::try_from(low).unwrap_or(0) }
     }
 }
 

@@ -2,15 +2,17 @@
 
 use mio::Token;
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::accept::acceptor::{Acceptor, Turn};
 use crate::accept::orphan::Orphans;
-use crate::accept::queue::Listen;
+use crate::accept::queue::{Accepted, Listen};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::dialogue::Speaks;
+use crate::engine::observer::ConnectionId;
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::Stats;
 use crate::protocol::Echo;
@@ -146,6 +148,32 @@ impl<Q: Listen, P: Speaks> ServerCore<Q, P> {
         if self.is_done() && self.wait_for_orphans(now) {
             self.engine.finish(now);
         }
+    }
+
+    /// Takes in a connection that was accepted elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// When the server is on no poll, is full or at its end, or does not want this peer.
+    pub(crate) fn admit(
+        &mut self,
+        stream: Q::Stream,
+        peer: Option<SocketAddr>,
+        poll: &Q::Poll,
+        now: Instant,
+    ) -> io::Result<ConnectionId> {
+        let now = self.engine.advance_clock(now);
+        if self.tokens.is_none() {
+            return Err(io::Error::other("the server is not registered"));
+        }
+        if self.engine.phase() >= Phase::Forcing {
+            return Err(io::Error::other("the server has stopped"));
+        }
+        let turn = Turn { poll, tokens: self.tokens, now };
+        self.acceptor.admit(stream, peer, &mut self.engine, turn).map_err(|kept| match kept {
+            Accepted::Exhausted(error) => error,
+            _ => io::Error::other("its address has its share, or the observer refuses it"),
+        })
     }
 
     /// New clients, and everything that is due. Returns how many slots came free.

@@ -7,7 +7,7 @@ mod registration;
 use mio::event::Event;
 use mio::{Registry, Token};
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -17,8 +17,9 @@ use crate::engine::dialogue::Speaks;
 use crate::engine::observer::{ConnectionId, Observer};
 use crate::engine::phase::{Cause, Phase};
 use crate::engine::report::{Report, Stats};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::net::listener::{ListenSocket, Listener};
+use crate::net::socket::Socket;
 use crate::protocol::{self, Echo};
 use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
@@ -202,7 +203,7 @@ impl<P: Service> Server<P> {
     fn add(&mut self, listener: Listener, ownership: Ownership) -> ListenerId {
         let id = ListenerId(self.core.acceptor.tokens());
         self.addresses.extend(listener.address());
-        let mut queue = AcceptQueue::new(listener, false);
+        let mut queue = AcceptQueue::new(listener, ownership == Ownership::Exclusive);
         queue.set_ownership(ownership);
         self.core.acceptor.add(queue);
         id
@@ -269,6 +270,30 @@ impl<P: Service> Server<P> {
     /// [`Readiness::ALL`].
     pub fn handle_ready(&mut self, token: Token, ready: Readiness, now: Instant) -> bool {
         self.core.handle_ready(token, ready, now)
+    }
+
+    /// Takes in a connection that the host accepted or was handed, as if the server had accepted
+    /// it: it counts, is limited and is stopped as any other. The socket becomes non-blocking; its
+    /// other options stay as they are. At any time after [`register`](Self::register) and before
+    /// the stop forces. Changes [`next_deadline`](Self::next_deadline).
+    ///
+    /// # Errors
+    ///
+    /// [`Register`](crate::ErrorKind::Register) if the server is not registered, has as many
+    /// connections as it may have, or has stopped; if the address of the peer has its share or the
+    /// observer refuses it; if the poll refuses. The connection is closed then.
+    pub fn admit(
+        &mut self,
+        stream: TcpStream,
+        registry: &Registry,
+        now: Instant,
+    ) -> Result<ConnectionId, Error> {
+        let admitted = stream.peer_addr().and_then(|peer| {
+            stream.set_nonblocking(true)?;
+            let socket = Socket::new(mio::net::TcpStream::from_std(stream));
+            self.core.admit(socket, Some(peer), registry, now)
+        });
+        admitted.map_err(|error| Error::io(ErrorKind::Register, "take in a connection", error))
     }
 
     /// Closes a connection if nothing can be lost by it: reads what there is, and if then neither

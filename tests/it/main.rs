@@ -67,6 +67,8 @@ mod output;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod promise;
 #[cfg(feature = "cli")]
+mod protocol;
+#[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]
 mod replace;

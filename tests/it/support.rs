@@ -226,13 +226,23 @@ pub fn checked_report(text: &str) -> Value {
         found.unwrap_or_else(|| panic!("no number {path} in {report:#}"))
     };
     assert_eq!(report["schema"], "netgrace-report/1");
-    let bytes = ["written", "late", "unsent", "peer_aborted"];
-    let bytes: u64 = bytes.iter().map(|name| number(&format!("/bytes/{name}"))).sum();
-    assert_eq!(number("/bytes/read"), bytes, "{report:#}");
-    let closed = "drained peer_closed reset_by_peer host_closed idle_timeout io_error \
-                  forced_clean forced_lossy"
-        .split_whitespace();
-    let closed: u64 = closed.map(|name| number(&format!("/connections/{name}"))).sum();
+    let sum = |prefix: &str, names: &str| -> u64 {
+        names.split_whitespace().map(|name| number(&format!("/{prefix}/{name}"))).sum()
+    };
+    if report["requests"].is_null() {
+        let bytes = sum("bytes", "written late unsent peer_aborted");
+        assert_eq!(number("/bytes/read"), bytes, "{report:#}");
+    } else {
+        let input = sum("bytes", "served late unserved incomplete");
+        assert_eq!(number("/bytes/read"), input, "{report:#}");
+        let output = sum("bytes", "written unsent peer_aborted");
+        assert_eq!(number("/bytes/produced"), output, "{report:#}");
+        let requests = sum("requests", "answered unanswered aborted");
+        assert_eq!(number("/requests/taken"), requests, "{report:#}");
+    }
+    let closed = "drained peer_closed protocol_closed reset_by_peer host_closed idle_timeout \
+                  io_error forced_clean forced_lossy";
+    let closed = sum("connections", closed);
     assert_eq!(number("/connections/accepted"), closed, "{report:#}");
     if report["stop_ns"].is_u64() {
         let phases = ["lame_duck_ns", "draining_ns", "forcing_ns"];

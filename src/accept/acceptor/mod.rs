@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::deadline::{after, earlier, is_due};
 use crate::engine::dialogue::Speaks;
+use crate::engine::observer::ConnectionId;
 use crate::token::TokenRange;
 
 /// Clients accepted from one queue in one turn, at most.
@@ -262,7 +263,7 @@ impl<Q: Listen> Acceptor<Q> {
                 other => Err(other),
             };
             match accepted {
-                Ok(()) => listener.set_ready(),
+                Ok(_) => listener.set_ready(),
                 Err(Accepted::Client(..)) => self.over_quota = self.over_quota.saturating_add(1),
                 Err(Accepted::Empty) => {
                     listener.set_empty();
@@ -283,20 +284,21 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Gives a client a slot. An error returns why it got none.
-    fn admit<P: Speaks>(
+    pub(crate) fn admit<P: Speaks>(
         &mut self,
         mut stream: Q::Stream,
         peer: Option<SocketAddr>,
         engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
-    ) -> Result<(), Accepted<Q::Stream>> {
+    ) -> Result<ConnectionId, Accepted<Q::Stream>> {
         let Some(owner) = engine.reserve_share(peer) else {
             return Err(Accepted::Client(stream, peer));
         };
-        let token = engine.vacant().and_then(|at| {
-            turn.tokens?.token(self.listeners.len().checked_add(usize::try_from(at).ok()?)?)
+        let place = engine.vacant().and_then(|at| {
+            let index = self.listeners.len().checked_add(usize::try_from(at).ok()?)?;
+            Some((at, turn.tokens?.token(index)?))
         });
-        let Some(token) = token else {
+        let Some((at, token)) = place else {
             engine.release(owner);
             return Err(Accepted::Exhausted(io::Error::other("no token is left")));
         };
@@ -305,13 +307,12 @@ impl<Q: Listen> Acceptor<Q> {
             self.register_failures = self.register_failures.saturating_add(1);
             return Err(Accepted::Exhausted(error));
         }
-        if let Some(number) = engine.insert(stream, peer, owner, turn.now) {
-            match peer {
-                Some(peer) => debug!("accepted #{number} {peer}"),
-                None => debug!("accepted #{number}"),
-            }
+        let number = engine.insert(stream, peer, owner, turn.now).unwrap_or_default();
+        match peer {
+            Some(peer) => debug!("accepted #{number} {peer}"),
+            None => debug!("accepted #{number}"),
         }
-        Ok(())
+        Ok(ConnectionId::new(number, at))
     }
 
     fn note(&mut self, listener: &AcceptQueue<Q>, what: &str, error: &io::Error, now: Instant) {

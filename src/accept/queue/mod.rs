@@ -145,10 +145,12 @@ impl<Q: Listen> AcceptQueue<Q> {
         self.ownership
     }
 
-    /// Sets who owns the queue, and has accept called again.
+    /// Sets who owns the queue, and has accept called again if that is a change.
     pub(crate) fn set_ownership(&mut self, ownership: Ownership) {
-        self.ownership = ownership;
-        self.on_event();
+        if self.ownership != ownership {
+            self.ownership = ownership;
+            self.on_event();
+        }
     }
 
     /// Accepts one client.

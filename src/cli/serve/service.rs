@@ -1,13 +1,12 @@
 //! The running server: its loop, and the other event sources of the process: the predecessor, the
 //! successor, the service manager and the admin listener.
 
-use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use mio::Token;
-use netgrace::{EventLoop, Phase, Report};
+use netgrace::{Error, EventLoop, Phase, Report};
 
 use crate::cli::admin::Admin;
 use crate::cli::admin::page::Facts;
@@ -113,7 +112,7 @@ impl<P: netgrace::Service> Service<P> {
     /// # Errors
     ///
     /// If the poll refuses.
-    pub(crate) fn add_admin(&mut self, mut admin: Admin) -> io::Result<()> {
+    pub(crate) fn add_admin(&mut self, mut admin: Admin) -> Result<(), Error> {
         admin.register(self.event_loop.registry(), self.tokens.admin)?;
         self.admin = Some(admin);
         Ok(())
@@ -144,6 +143,10 @@ impl<P: netgrace::Service> Service<P> {
         while !self.event_loop.is_finished() {
             self.turn();
         }
+        if let Some(admin) = self.admin.take() {
+            let facts = Facts::of(&self.event_loop);
+            admin.finish(self.event_loop.registry(), &facts, self.successor.is_some());
+        }
         if let Some(successor) = &mut self.successor {
             successor.wait_for_end();
         }
@@ -157,11 +160,12 @@ impl<P: netgrace::Service> Service<P> {
             .and_then(|now| Some(self.next_deadline(now)?.saturating_duration_since(now)));
         let admin = &mut self.admin;
         let (tokens, mut by_predecessor, mut by_successor) = (self.tokens, false, false);
+        let mut by_admin = false;
         self.event_loop.turn_with(timeout, &mut |_, event| {
             by_predecessor |= event.token() == tokens.predecessor;
             by_successor |= event.token() == tokens.successor;
             if let Some(admin) = admin {
-                admin.on_event(event);
+                by_admin |= admin.on_event(event, Instant::now());
             }
         });
         let asked = self.take(SIGNAL_STATS);
@@ -169,7 +173,7 @@ impl<P: netgrace::Service> Service<P> {
             self.start_successor(Instant::now());
         }
         self.follow_predecessor(by_predecessor);
-        let now = self.is_timed().then(Instant::now);
+        let now = (by_admin || self.is_timed()).then(Instant::now);
         if asked || self.stats.as_mut().zip(now).is_some_and(|(stats, now)| stats.is_due(now)) {
             let line = report::to_line(&self.event_loop.server().stats(), limits::resident_bytes());
             info!(target: TARGET, "{line}");
@@ -195,7 +199,7 @@ impl<P: netgrace::Service> Service<P> {
         if self.manager.is_some() {
             return true;
         }
-        let asked = self.admin.as_ref().is_some_and(Admin::is_busy);
+        let asked = self.admin.as_ref().is_some_and(|admin| admin.next_deadline().is_some());
         asked || self.stats.is_some() || self.successor.is_some()
     }
 
@@ -206,7 +210,7 @@ impl<P: netgrace::Service> Service<P> {
         let manager = None;
         let stats = self.stats.as_ref().and_then(|stats| stats.due);
         let successor = self.successor.as_ref().and_then(|other| other.next_deadline(now));
-        let admin = self.admin.as_ref().and_then(|admin| admin.next_deadline(now));
+        let admin = self.admin.as_ref().and_then(Admin::next_deadline);
         [manager, stats, successor, admin].into_iter().flatten().min()
     }
 
@@ -287,7 +291,7 @@ impl<P: netgrace::Service> Service<P> {
                 manager.hand_over(pid);
             }
             if let Some(admin) = &mut self.admin {
-                admin.let_go(self.event_loop.registry());
+                admin.let_go(self.event_loop.registry(), now);
             }
             self.set_claim(claim);
             self.event_loop.begin_shutdown();

@@ -11,7 +11,7 @@ fn reasons_and_grades_have_names() {
 
 fn finished() -> Report {
     let cause = Some(Cause::Requested);
-    Report { phase: Phase::Finished, cause, ..Report::default() }
+    Report { phase: Phase::Finished, protocol: "echo", cause, ..Report::default() }
 }
 
 #[test]

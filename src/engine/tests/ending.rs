@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::script::Answer;
 use super::stage::{READ_BUFFER, Stage};
 use crate::config::{Config, Drain};
+use crate::engine::report::CloseReason;
 use crate::engine::status::{Status, Transport};
 use crate::token::Readiness;
 
@@ -192,6 +193,62 @@ fn force_looks_before_it_cuts() {
     pass(&mut stage, 20_000..=20_200);
     let report = stage.engine.report();
     assert_eq!((report.bytes.written, report.connections.forced_clean), (5, 1));
+}
+
+/// A connection with bytes of ours in the kernel, which will report that they are destroyed: only
+/// once, and what comes after it looks like an orderly end.
+fn enter_broken(stage: &mut Stage<false>, writes: &[Answer]) -> u32 {
+    let slot = stage.enter(0);
+    stage.play(slot, &[Answer::Some(1_000)], writes);
+    stage.event(slot, Readiness::READABLE, 0);
+    stage.play(slot, &[], &[Answer::Block; 64]);
+    slot
+}
+
+#[track_caller]
+fn check_broken(stage: &Stage<false>) {
+    let report = stage.engine.report();
+    assert_eq!((stage.engine.open(), report.connections.io_error), (0, 1));
+    assert_eq!((report.bytes.written, report.bytes.unsent), (0, 1_000));
+}
+
+const BROKEN: Option<Status> = Some(Status::Broken(CloseReason::IoError));
+
+#[test]
+fn an_error_that_a_question_finds_ends_a_connection_that_takes_nothing() {
+    let mut stage = Stage::<false>::new(&Config::new().user_timeout(Duration::from_secs(1)));
+    let slot = enter_broken(&mut stage, &[Answer::Some(600), Answer::Block]);
+    stage.stop(0);
+    pass(&mut stage, 0..=400);
+    stage.look(slot, |actor| actor.status = BROKEN);
+    pass(&mut stage, 401..=1_100);
+    check_broken(&stage);
+}
+
+#[test]
+fn an_error_that_the_first_visit_finds_ends_the_connection() {
+    let mut stage = Stage::<false>::new(&Config::new().user_timeout(Duration::from_secs(1)));
+    let slot = enter_broken(&mut stage, &[]);
+    stage.play(slot, &[Answer::Zero], &[]);
+    stage.look(slot, |actor| {
+        actor.is_far = true;
+        actor.status = BROKEN;
+    });
+    stage.stop(0);
+    stage.end_turn(0);
+    check_broken(&stage);
+}
+
+#[test]
+fn an_error_that_is_found_after_the_end_of_the_peer_has_destroyed_bytes() {
+    let mut stage = Stage::<false>::new(&Config::new().user_timeout(Duration::from_secs(1)));
+    let slot = enter_broken(&mut stage, &[]);
+    stage.stop(0);
+    stage.play(slot, &[Answer::Zero], &[]);
+    stage.look(slot, |actor| actor.status = BROKEN);
+    stage.event(slot, Readiness::READABLE, 1);
+    stage.end_turn(1);
+    check_broken(&stage);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 mod connection;
 mod ending;
 mod model;
+mod requests;
 mod scene;
 mod script;
 mod slice;

@@ -76,6 +76,8 @@ pub(super) struct Actor<const PIPES: bool> {
     pub(super) fills: usize,
     /// What the kernel says of it; by default, that it cannot be asked.
     pub(super) status: Option<Status>,
+    /// Whether the peer is behind a network.
+    pub(super) is_far: bool,
 }
 
 /// What stands at a place of the input.
@@ -161,7 +163,7 @@ impl<const PIPES: bool> Stream for Actor<PIPES> {
     type Kernel = ();
 
     fn locality(&self) -> Locality {
-        Locality::Host
+        if self.is_far { Locality::Network } else { Locality::Host }
     }
 
     fn status(&mut self, (): &mut ()) -> Status {

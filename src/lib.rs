@@ -203,6 +203,7 @@
 //! engine::phase            the phases of a stop, its causes and times
 //! engine::report           the account of bytes, connections and requests
 //!   mod text json            the same for people and for programs
+//! engine::observer         Observer, ConnectionId
 //! protocol                 what a server says to its clients
 //!   context input next output  arguments and result of a call
 //!   contract                 the trait Protocol
@@ -219,7 +220,7 @@
 //!   dialogue linger          what a protocol needs of a connection; after our FIN
 //!   connection               the life of one connection
 //!   echo requests            the echo; all other protocols
-//!   observer quota settings  Observer, ConnectionId; connections by address; limits
+//!   quota settings           connections by address; limits
 //!   table                    all connections, and the one function that closes
 //!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has
 //!   drive resume             on an event; on demand of a protocol
@@ -265,7 +266,7 @@
 //!   signal report            inherited signals; netgrace report
 //!   serve::unix_socket serve::transfer serve::handover serve::args serve::settings serve::bind
 //!   admin                    serve --admin
-//!     request connection page
+//!     request page pages
 //!   serve                    netgrace serve
 //!     inherited listening      sockets of a service manager; all listening sockets
 //!     predecessor successor    replacement by a new process

@@ -214,7 +214,7 @@ fn the_program_uses_the_public_face_only() {
 
 #[test]
 fn the_map_is_read_as_it_is_meant() {
-    let block = "\n//! error        Error\n//! engine       decisions\n//!   list mod table  lists\n\
+    let block = "\n//! error      Error\n//! engine     decisions\n//!   list mod table  lists\n\
                  //!     audit     within\n//! server       Server\n//!   core    its parts\n";
     let order = parse(block);
     let expected = ["error", "engine::list", "engine", "engine::table::audit", "engine::table"];

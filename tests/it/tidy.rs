@@ -270,7 +270,7 @@ fn the_rules_see_what_they_should() {
     let source = Source { path: "src/x/y.rs".into(), text: text.to_owned() };
     let names: Vec<String> = crate::map::named(&source).into_iter().collect();
     assert_eq!(names, ["a", "b::C", "b::D", "f::g", "x::e"]);
-    let text = "mod z {\n    use super::a;\n    use super::super::b;\n    pub(in crate::c) fn d();\n\
+    let text = "mod z {\n    use super::a;\n    use super::super::b;\n    pub(in crate::c) d();\n\
                 }\nuse self::e::F;\nuse super::g;\n";
     let source = Source { path: "src/x/y.rs".into(), text: text.to_owned() };
     let names: Vec<String> = crate::map::named(&source).into_iter().collect();

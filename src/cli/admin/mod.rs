@@ -102,8 +102,8 @@ impl Admin {
         self.server.listeners().next().map(|(_, fd)| (label, fd))
     }
 
-    /// Leaves the listener to a successor, and finishes with the clients that are here.
-    pub(crate) fn let_go(&mut self, registry: &Registry, now: Instant) {
+    /// Leaves the listener to a successor, and ends once its own clients have their answers.
+    pub(crate) fn hand_over(&mut self, registry: &Registry, now: Instant) {
         self.server.set_ownership(self.listener, Ownership::Shared);
         self.server.begin_shutdown(registry, now);
     }
@@ -113,7 +113,7 @@ impl Admin {
         self.server.handle_event(event, now)
     }
 
-    /// Takes clients in, answers what they ask, and does what is due.
+    /// Accepts clients, answers their requests, and does what is due.
     pub(crate) fn end_turn(&mut self, registry: &Registry, facts: &Facts<'_>, now: Instant) {
         self.server.end_turn(registry, now);
         answer(&mut self.server, facts, now);
@@ -125,8 +125,8 @@ impl Admin {
         [self.server.next_deadline(), room].into_iter().flatten().min()
     }
 
-    /// Answers the requests that are here, and ends. `is_shared`: a successor takes the clients that
-    /// wait.
+    /// Answers the requests that have arrived, and ends. `is_shared`: a successor accepts the
+    /// clients in the queue.
     pub(crate) fn finish(mut self, registry: &Registry, facts: &Facts<'_>, is_shared: bool) {
         if is_shared {
             self.server.set_ownership(self.listener, Ownership::Shared);

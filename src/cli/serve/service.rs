@@ -291,7 +291,7 @@ impl<P: netgrace::Service> Service<P> {
                 manager.hand_over(pid);
             }
             if let Some(admin) = &mut self.admin {
-                admin.let_go(self.event_loop.registry(), now);
+                admin.hand_over(self.event_loop.registry(), now);
             }
             self.set_claim(claim);
             self.event_loop.begin_shutdown();

@@ -226,7 +226,11 @@ fn overdue(
     }
     match (phase, drain) {
         (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
-            let silence = when - line.last_byte.max(line.duplex.last_progress).min(when);
+            let time = idle_timeout.unwrap_or(0);
+            // The kernel tells acknowledgements of our bytes and of nothing not apart.
+            let told = if line.asks { line.duplex.last_ack } else { 0 };
+            let told = told.min(line.last_byte.saturating_add(2 * time));
+            let silence = when - line.last_byte.max(line.duplex.last_progress).max(told).min(when);
             // Behind one that moved when the drain came by, it may wait for that one's time.
             let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| when - at));
             let waits = line.asks && line.duplex.down.unacknowledged() > 0;

@@ -194,7 +194,7 @@ impl Plan {
                     at: if storm { 0 } else { random.below(span) },
                     address: draw::home(random.below(homes), &link),
                     door,
-                    sizes: draw::sizes(random, most, bulk),
+                    sizes: draw::sizes(random, most, bulk, &link),
                     link,
                     script,
                     start: random.below(1 << 32),

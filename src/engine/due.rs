@@ -98,7 +98,8 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     }
 
     /// Ends a connection that is idle. Idle time runs from the last acknowledgement too, but for
-    /// one more idle time at most: the kernel tells those of our bytes and of probes not apart.
+    /// two more idle times at most: the kernel tells those of our bytes and of probes not apart.
+    /// Bytes that it sent later than that were acknowledged later still.
     fn expire(&mut self, at: u32) {
         let limit = self.settings.idle_timeout;
         let Some(connection) = self.table.get(at) else { return };
@@ -124,8 +125,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 let now = self.clock.tick();
                 self.table.put_timed(at, now.plus(1), now);
             }
-            Status::Alive(Transport { timing: Some(timing), .. }) if may_wait => {
-                self.wait_on(at, Some(timing.since_ack)).unwrap_or_else(|| {
+            Status::Alive(Transport { timing: Some(timing), .. }) => {
+                let since = if may_wait { timing.since_ack } else { timing.since_sent };
+                self.wait_on(at, Some(since)).unwrap_or_else(|| {
                     self.send_fin(at, CloseReason::IdleTimeout);
                 });
             }

@@ -226,12 +226,18 @@ fn overdue(
     }
     match (phase, drain) {
         (Phase::Running | Phase::LameDuck, _) | (Phase::Draining, Drain::Peer) => {
-            let silence = when - line.last_byte.max(line.duplex.last_progress).min(when);
+            let time = idle_timeout.unwrap_or(0);
+            // The kernel tells acknowledgements of our bytes and of nothing not apart.
+            let told = if line.asks { line.duplex.last_ack } else { 0 };
+            let told = told.min(line.last_byte.saturating_add(2 * time));
+            let silence = when - line.last_byte.max(line.duplex.last_progress).max(told).min(when);
             // Behind one that moved when the drain came by, it may wait for that one's time.
             let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| when - at));
             let waits = line.asks && line.duplex.down.unacknowledged() > 0;
             let asking = if waits { ASKING } else { 0 };
-            return (!paused && idle_timeout.is_some_and(|time| over(silence, time + asking)))
+            // It is looked at again in a moment after a read that went wrong.
+            let exempt = paused || network.now <= line.hiccuped_at + ROUNDING;
+            return (!exempt && idle_timeout.is_some_and(|time| over(silence, time + asking)))
                 .then_some("idle beyond its time");
         }
         (Phase::Draining, _) => {}
@@ -298,7 +304,9 @@ fn insatiable(line: &Line, network: &Network, phase: Phase, paused: bool) -> Opt
         return Some("has sent more than a stop waits for");
     }
     let dry = !line.duplex.has_input() && !line.hiccuped;
-    let eased = line.strained_at.is_none_or(|at| over(now - at, round));
+    // Nothing is read before the accept, nor while the host is away.
+    let began = line.accepted_at.max(network.tardy_at);
+    let eased = line.strained_at.is_none_or(|at| over(now - at, round)) && over(now - began, round);
     let last = line.duplex.link.locality != Locality::Network || line.duplex.up.is_short;
     (dry && eased && last).then_some("dry beyond all patience, and not done")
 }

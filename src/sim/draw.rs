@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::duplex::{Sizes, Vanishing};
+use super::duplex::{LEAST_SEGMENT, Sizes, Vanishing};
 use super::line::micros;
 use super::link::{Link, RETRANSMISSION};
 use super::peer::{Answer, Ending, Script};
@@ -62,7 +62,7 @@ impl Plan {
                     at: if storm { 0 } else { random.below(span) },
                     address: home(random.below(homes), &link),
                     door,
-                    sizes: sizes(random, most, bulk),
+                    sizes: sizes(random, most, bulk, &link),
                     link,
                     script,
                     start: random.below(1 << 32),
@@ -224,16 +224,21 @@ fn link(random: &mut Random, is_unix: bool, far: u64, asks: bool) -> Link {
     }
 }
 
-fn sizes(random: &mut Random, most: u64, bulk: bool) -> Sizes {
+/// Sizes of queues, for bulk not so small that it would take all day; behind a network no window
+/// is smaller than two small segments.
+fn sizes(random: &mut Random, most: u64, bulk: bool, link: &Link) -> Sizes {
+    let least = if bulk { most >> 12 } else { 1 };
+    let network = link.locality == Locality::Network;
+    let least_window = if network { 2 * LEAST_SEGMENT } else { 1 };
     let mut one = |bulk: bool| match random.below(3) {
         _ if bulk => most / random.between(1, 20),
         0 => random.size(64),
         1 => random.size(4 << 10),
         _ => random.size(most.clamp(4 << 10, 64 << 10)),
     };
-    let recv = one(bulk);
+    let recv = one(bulk).max(least_window);
     let roomy = one(false) % 2 == 0;
-    let (send, peer) = (one(bulk && roomy), one(bulk && roomy));
+    let (send, peer) = (one(bulk && roomy).max(least), one(bulk && roomy).max(least));
     Sizes { recv, send, peer, peer_send: one(bulk) }
 }
 

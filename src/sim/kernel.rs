@@ -43,6 +43,7 @@ impl Network {
         let error = self.hiccup(at);
         self.lines[at].hiccuped = error.is_some();
         if let Some(error) = &error {
+            self.lines[at].hiccuped_at = self.now;
             self.tell(|| format!("line {at}: {what}: {error}"));
         }
         error

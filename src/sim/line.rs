@@ -121,6 +121,8 @@ pub(super) struct Line {
     pub(super) wake: Option<u64>,
     /// The last call went wrong for no fault of the peer's.
     pub(super) hiccuped: bool,
+    /// When one last did.
+    pub(super) hiccuped_at: u64,
     pub(super) interrupts: u32,
     pub(super) hiccups_left: u32,
     pub(super) epoch: u64,
@@ -174,6 +176,7 @@ impl Line {
             broke: None,
             wake: None,
             hiccuped: false,
+            hiccuped_at: 0,
             interrupts: 0,
             hiccups_left: client.hiccups,
             epoch: 0,

@@ -78,8 +78,8 @@ fn report(seed: u64, wrong: &str) -> ! {
 /// What the lives of all seeds came to.
 #[derive(Debug, Default)]
 struct Outcome {
-    /// The first life that broke each law, how, and how many did.
-    failures: BTreeMap<String, (u64, String, u64)>,
+    /// The first life that broke each law, how, and all that did.
+    failures: BTreeMap<String, (u64, String, Vec<u64>)>,
     corners: BTreeMap<&'static str, u64>,
 }
 
@@ -89,8 +89,8 @@ impl Outcome {
         let law: String =
             wrong.lines().next().unwrap_or("").chars().filter(|c| is_word(*c)).collect();
         let entry = self.failures.entry(law);
-        let (first, how, count) = entry.or_insert_with(|| (seed, wrong.clone(), 0));
-        *count += 1;
+        let (first, how, all) = entry.or_insert_with(|| (seed, wrong.clone(), Vec::new()));
+        all.push(seed);
         if seed < *first {
             (*first, *how) = (seed, wrong);
         }
@@ -139,8 +139,9 @@ fn every_life_keeps_every_law() {
     let survey = number("NETGRACE_SURVEY").is_some();
     let outcome = live_all(seeds, survey);
     if survey {
-        for (law, (seed, _, count)) in &outcome.failures {
-            println!("{count:>6} lives, first {seed:>6}: {law}");
+        for (law, (_, _, seeds)) in &outcome.failures {
+            let first = &seeds[..seeds.len().min(8)];
+            println!("{:>6} lives, {first:?}: {law}", seeds.len());
         }
     }
     if let Some((seed, wrong, _)) = outcome.failures.values().min_by_key(|(seed, ..)| *seed) {

@@ -190,8 +190,12 @@ impl<Q: Listen> Acceptor<Q> {
     /// Returns when [`close`](Self::close) is to be called though there is no event.
     pub(super) fn close_deadline(&self) -> Option<Instant> {
         let closing = self.closing.as_ref()?;
-        let open = closing.waits.iter().zip(&self.listeners).filter(|(_, it)| it.is_some());
-        let waits = open.filter_map(|(wait, _)| wait.as_ref());
+        let own = closing.waits.iter().zip(&self.listeners).filter(|(_, listener)| {
+            // Where others may take the queue nobody waits for handshakes.
+            let ownership = listener.as_ref().map(AcceptQueue::ownership);
+            ownership == Some(Ownership::Exclusive)
+        });
+        let waits = own.filter_map(|(wait, _)| wait.as_ref());
         waits.fold(closing.undecided, |next, wait| earlier(next, wait.next_deadline()))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::connection::Proof;
+use super::closing::Proof;
 use super::core::{Engine, NO_HINT, SLICE};
 use super::deadline::{Limit, earlier};
 use super::dialogue::{LEAST_ROOM, Speaks};

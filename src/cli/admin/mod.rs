@@ -125,8 +125,8 @@ impl Admin {
         [self.server.next_deadline(), room].into_iter().flatten().min()
     }
 
-    /// Answers the requests that are here, and ends. `is_shared`: a successor takes the clients that
-    /// wait.
+    /// Answers the requests that are here, and ends. `is_shared`: a successor takes the clients
+    /// that wait.
     pub(crate) fn finish(mut self, registry: &Registry, facts: &Facts<'_>, is_shared: bool) {
         if is_shared {
             self.server.set_ownership(self.listener, Ownership::Shared);

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Proof};
+use super::closing::Proof;
+use super::connection::Connection;
 use super::deadline::{Clock, Tick};
 use super::dialogue::{IoContext, IoLimits, Speaks};
 use super::observer::Observer;

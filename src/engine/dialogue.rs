@@ -292,7 +292,8 @@ pub(crate) trait Dialogue<S: Stream, P: Speaks>: fmt::Debug + Sized {
     /// as output that was not written.
     fn reject(tail: &mut Self::Tail, late: u64, bytes: &mut ByteCounts) -> u64;
 
-    /// Closes the account: `read` in all, `late` of it after our FIN, `left` of the output unwritten.
+    /// Closes the account: `read` in all, `late` of it after our FIN, `left` of the output
+    /// unwritten.
     fn settle(tail: &Self::Tail, read: u64, late: u64, left: u64) -> Settled;
 
     /// Gives everything up at the close.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::{Proof, Stage};
+use super::closing::Proof;
+use super::connection::Stage;
 use super::core::{Engine, NO_HINT, SLICE};
 use super::deadline::{Limit, earlier};
 use super::dialogue::{LEAST_ROOM, Speaks};

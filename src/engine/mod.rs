@@ -5,6 +5,7 @@
 
 pub(crate) mod buffer;
 pub(crate) mod call;
+mod closing;
 pub(crate) mod connection;
 mod core;
 pub(crate) mod deadline;
@@ -24,6 +25,7 @@ pub(crate) mod report;
 mod requests;
 mod resume;
 pub(crate) mod settings;
+mod speaker;
 pub(crate) mod status;
 mod stop;
 pub(crate) mod stream;
@@ -37,7 +39,8 @@ use log::info;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use self::connection::{Connection, Proof};
+use self::closing::Proof;
+use self::connection::Connection;
 pub(crate) use self::core::Engine;
 use self::core::NO_HINT;
 use self::dialogue::Speaks;

@@ -5,60 +5,53 @@
 //! that the peer did not take.
 
 use log::warn;
-use std::fmt;
 use std::ops::Range;
-use std::time::Instant;
 
 use super::call::{Fault, read, write};
-use super::dialogue::{
-    Begin, Dialogue, End, Finished, Flow, Input, IoContext, LEAST_ROOM, Ledger, Pursuit, Settled,
-    Shared, Speaks, Traits,
-};
+use super::dialogue::{Flow, Input, IoContext, LEAST_ROOM, Ledger, Shared, Traits};
 use super::lists::Place;
-use super::pipe::Pipes;
-use super::report::{ByteCounts, CloseReason, RequestCounts};
+use super::report::{ByteCounts, CloseReason};
 use super::stream::Stream;
 use crate::protocol::output::{Pending, answers_within};
 use crate::protocol::session::{Session, Status, Want, input_limit};
-use crate::protocol::{ConnectionId, Context, Next, OutputBuffer, Protocol};
-use crate::token::Readiness;
+use crate::protocol::{Next, Protocol};
 
 /// Output of one batch of calls.
-const OUTPUT: usize = 64 << 10;
+pub(super) const OUTPUT: usize = 64 << 10;
 
 /// What is left over between calls.
 #[derive(Debug, Default)]
-struct Rest {
+pub(super) struct Rest {
     /// Output that the peer did not take.
-    output: Option<Pending>,
+    pub(super) output: Option<Pending>,
     /// Input that was not consumed.
     input: Vec<u8>,
 }
 
 /// A connection that speaks a protocol.
 pub(crate) struct Requests<P: Protocol> {
-    session: Session<P>,
-    rest: Option<Box<Rest>>,
+    pub(super) session: Session<P>,
+    pub(super) rest: Option<Box<Rest>>,
     /// Bytes put in all.
-    produced: u64,
+    pub(super) produced: u64,
     /// Bytes that a failed write left behind, and the answers that ended in them.
-    unwritten: u32,
-    unwritten_answers: u32,
+    pub(super) unwritten: u32,
+    pub(super) unwritten_answers: u32,
     /// Input that was given up.
-    late: u32,
-    incomplete: u32,
+    pub(super) late: u32,
+    pub(super) incomplete: u32,
     /// Our FIN follows, for this reason, once nothing is pending.
-    ending: Option<CloseReason>,
+    pub(super) ending: Option<CloseReason>,
     /// What the verdict was when the last words were said.
-    left_over: LeftOver,
-    input: Input,
-    place: Place,
-    traits: Traits,
+    pub(super) left_over: LeftOver,
+    pub(super) input: Input,
+    pub(super) place: Place,
+    pub(super) traits: Traits,
 }
 
 /// What input that is not consumed at the end counts as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LeftOver {
+pub(super) enum LeftOver {
     /// The connection goes on.
     Unknown,
     /// The protocol had ended the conversation.
@@ -69,33 +62,6 @@ enum LeftOver {
     Unserved,
 }
 
-/// What is remembered after our FIN.
-pub(crate) struct Remains<P: Protocol> {
-    session: Session<P>,
-    produced: u64,
-    unserved: u32,
-    incomplete: u32,
-    /// Answers whose ends were not written.
-    unwritten_answers: u32,
-    left_over: LeftOver,
-}
-
-impl<P: Protocol> fmt::Debug for Requests<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Requests")
-            .field("session", &self.session)
-            .field("rest", &self.rest)
-            .field("input", &self.input)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<P: Protocol> fmt::Debug for Remains<P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remains").field("session", &self.session).finish_non_exhaustive()
-    }
-}
-
 /// Bytes that one pump moved.
 #[derive(Clone, Copy, Debug, Default)]
 struct Moved {
@@ -104,12 +70,12 @@ struct Moved {
 }
 
 impl<P: Protocol> Requests<P> {
-    fn owed(&self) -> usize {
+    pub(super) fn owed(&self) -> usize {
         let pending = self.rest.as_ref().and_then(|rest| rest.output.as_ref());
         pending.map_or(0, |pending| pending.bytes().len())
     }
 
-    fn held(&self) -> &[u8] {
+    pub(super) fn held(&self) -> &[u8] {
         self.rest.as_ref().map_or(&[], |rest| rest.input.as_slice())
     }
 
@@ -160,7 +126,7 @@ impl<P: Protocol> Requests<P> {
 
     /// Makes the calls that can be made, reads for more, and writes, until only an event helps or a
     /// bound is reached. Nothing is pending.
-    fn converse<S: Stream>(
+    pub(super) fn converse<S: Stream>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
@@ -269,7 +235,7 @@ impl<P: Protocol> Requests<P> {
     }
 
     /// Has the last words put behind what was put before.
-    fn part<N>(&mut self, reason: CloseReason, io: &mut IoContext<'_, N, P>) {
+    pub(super) fn part<N>(&mut self, reason: CloseReason, io: &mut IoContext<'_, N, P>) {
         let Shared { protocol, scratch, context } = &mut *io.shared;
         let Some(context) = *context else { return };
         if self.left_over == LeftOver::Unknown {
@@ -281,7 +247,7 @@ impl<P: Protocol> Requests<P> {
     }
 
     /// What unconsumed input counts as, and why requests are outstanding.
-    fn classify(&self, is_broken: bool) -> LeftOver {
+    pub(super) fn classify(&self, is_broken: bool) -> LeftOver {
         match self.session.verdict() {
             _ if self.left_over != LeftOver::Unknown => self.left_over,
             _ if is_broken || self.session.has_told_end() => LeftOver::Incomplete,
@@ -347,7 +313,7 @@ impl<P: Protocol> Requests<P> {
 
     /// Writes what is in the shared buffer, once; an error where the peer does not take it all, of
     /// which the rest is kept.
-    fn write_batch<S: Stream>(
+    pub(super) fn write_batch<S: Stream>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
@@ -396,7 +362,7 @@ impl<P: Protocol> Requests<P> {
     }
 
     /// Writes pending output, once; an error where that is not all of it.
-    fn flush<S: Stream>(
+    pub(super) fn flush<S: Stream>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
@@ -423,221 +389,5 @@ impl<P: Protocol> Requests<P> {
         rest.output = None;
         self.tidy();
         Ok(())
-    }
-}
-
-impl<P: Protocol> Speaks for P {
-    type Dialogue<S: Stream> = Requests<P>;
-    type Scratch = OutputBuffer;
-    const HAS_CALLS: bool = true;
-
-    fn scratch() -> OutputBuffer {
-        // The last words go behind a full batch.
-        OutputBuffer::new(OUTPUT.saturating_add(LEAST_ROOM))
-    }
-
-    fn name(&self) -> &'static str {
-        Protocol::name(self)
-    }
-
-    fn requests() -> Option<RequestCounts> {
-        Some(RequestCounts::default())
-    }
-
-    fn poll_resume(&mut self, now: Instant) -> Option<ConnectionId> {
-        Protocol::poll_resume(self, now)
-    }
-}
-
-impl<S: Stream, P: Protocol> Dialogue<S, P> for Requests<P> {
-    type Tail = Remains<P>;
-
-    fn new(begin: Begin, shared: &mut Shared<P>, context: Context) -> Self {
-        Self {
-            session: Session::new(&mut shared.protocol, begin.peer, context),
-            rest: None,
-            produced: 0,
-            unwritten: 0,
-            unwritten_answers: 0,
-            late: 0,
-            incomplete: 0,
-            ending: None,
-            left_over: LeftOver::Unknown,
-            input: Input::Dry,
-            place: begin.place,
-            traits: Traits::of_new(begin.near),
-        }
-    }
-
-    fn input(&self) -> Input {
-        self.input
-    }
-
-    fn place(&self) -> Place {
-        self.place
-    }
-
-    fn set_place(&mut self, to: Place) {
-        self.place = to;
-    }
-
-    fn traits(&self) -> Traits {
-        self.traits
-    }
-
-    fn traits_mut(&mut self) -> &mut Traits {
-        &mut self.traits
-    }
-
-    fn pending(&self) -> usize {
-        self.owed()
-    }
-
-    fn pursuit(&self) -> Pursuit {
-        match self.session.status(self.held().len()) {
-            Status::Idle => Pursuit::Idle,
-            Status::Held => Pursuit::Held,
-            Status::Receiving => Pursuit::Receiving,
-            Status::Busy => Pursuit::Busy,
-        }
-    }
-
-    fn deadline(&self, protocol: &P) -> Option<Instant> {
-        if self.owed() > 0 || self.traits.has(Traits::PAUSED) {
-            // No call can be made before an event or the end of the pause.
-            return None;
-        }
-        self.session.deadline(protocol)
-    }
-
-    fn wake(&mut self) {
-        self.session.wake();
-    }
-
-    fn on_drain(&mut self) {
-        self.session.on_drain();
-    }
-
-    fn pump(
-        &mut self,
-        stream: &mut S,
-        ledger: &mut Ledger,
-        ready: Readiness,
-        probe: bool,
-        io: &mut IoContext<'_, S::Pipe, P>,
-    ) -> Flow {
-        let fresh = self.input == Input::Dry;
-        if fresh && (probe || ready.may_read()) {
-            self.input = Input::Ready;
-        }
-        let owed = self.owed() > 0;
-        if owed {
-            if !probe && !ready.may_write() {
-                return Flow::Wait;
-            }
-            if let Err(flow) = self.flush(stream, ledger, io) {
-                return flow;
-            }
-        }
-        // A read shorter than its buffer ends the queue only if this very event announced it.
-        let trust = fresh && !owed && !probe && ready.trusts_short_read();
-        self.converse(stream, ledger, trust, io)
-    }
-
-    fn say_farewell(
-        &mut self,
-        reason: CloseReason,
-        stream: &mut S,
-        ledger: &mut Ledger,
-        io: &mut IoContext<'_, S::Pipe, P>,
-    ) -> Result<(), Flow> {
-        if self.ending.is_some() {
-            return Ok(());
-        }
-        io.shared.scratch.clear();
-        self.part(reason, io);
-        self.write_batch(stream, ledger, io)
-    }
-
-    fn finish(
-        mut self,
-        end: End,
-        _: &mut Pipes<S::Pipe>,
-        bytes: &mut ByteCounts,
-    ) -> Finished<Remains<P>> {
-        let left_over = self.classify(end.is_broken);
-        let held = u32::try_from(self.held().len()).unwrap_or(u32::MAX);
-        let pending = self.rest.as_ref().and_then(|rest| rest.output.as_ref());
-        let answers = pending.map_or(0, Pending::answers);
-        let answers = u32::try_from(answers).unwrap_or(u32::MAX);
-        let left = (self.owed() as u64).saturating_add(u64::from(self.unwritten));
-        let mut unserved = 0;
-        match left_over {
-            LeftOver::Late => {
-                self.late = self.late.saturating_add(held);
-                bytes.late = bytes.late.saturating_add(u64::from(held));
-            }
-            LeftOver::Unserved => {
-                unserved = held;
-                bytes.unserved = bytes.unserved.saturating_add(u64::from(held));
-            }
-            LeftOver::Incomplete | LeftOver::Unknown => {
-                self.incomplete = self.incomplete.saturating_add(held);
-                bytes.incomplete = bytes.incomplete.saturating_add(u64::from(held));
-            }
-        }
-        let tail = Remains {
-            session: self.session,
-            produced: self.produced,
-            unserved,
-            incomplete: self.incomplete,
-            unwritten_answers: self.unwritten_answers.saturating_add(answers),
-            left_over,
-        };
-        Finished { tail, late: u64::from(self.late), left }
-    }
-
-    fn reject(tail: &mut Remains<P>, late: u64, bytes: &mut ByteCounts) -> u64 {
-        let count = u32::try_from(late).unwrap_or(u32::MAX);
-        tail.unserved = tail.unserved.saturating_add(count);
-        bytes.unserved = bytes.unserved.saturating_add(late);
-        0
-    }
-
-    fn settle(tail: &Remains<P>, read: u64, late: u64, left: u64) -> Settled {
-        let (unserved, incomplete) = (u64::from(tail.unserved), u64::from(tail.incomplete));
-        let served = read.saturating_sub(late).saturating_sub(unserved).saturating_sub(incomplete);
-        Settled {
-            written: tail.produced.saturating_sub(left),
-            left,
-            late,
-            served,
-            produced: tail.produced,
-            unserved,
-            incomplete,
-        }
-    }
-
-    fn close(
-        tail: Remains<P>,
-        connection: ConnectionId,
-        end: End,
-        requests: &mut Option<RequestCounts>,
-        protocol: &mut P,
-    ) {
-        let open = u64::from(tail.session.outstanding());
-        let unwritten = u64::from(tail.unwritten_answers);
-        if let Some(requests) = requests {
-            let (aborted, unanswered) = match (end.is_broken, tail.left_over) {
-                (true, _) => (open.saturating_add(unwritten), 0),
-                (false, LeftOver::Incomplete) => (open, unwritten),
-                (false, _) => (0, open.saturating_add(unwritten)),
-            };
-            requests.aborted = requests.aborted.saturating_add(aborted);
-            requests.unanswered = requests.unanswered.saturating_add(unanswered);
-        }
-        if !std::thread::panicking() {
-            tail.session.close(protocol, connection, end.reason);
-        }
     }
 }

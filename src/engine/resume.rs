@@ -1,4 +1,5 @@
-//! Connections that have something to do without an event: at an instant, or because somebody asked.
+//! Connections that have something to do without an event: at an instant, or because somebody
+//! asked.
 
 use std::time::{Duration, Instant};
 

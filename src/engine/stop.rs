@@ -4,7 +4,8 @@
 //! is done gets our FIN. *Lingering*: after the FIN the kernel is asked what the peer has
 //! acknowledged. *Forcing*: everybody is served once more, then ended by FIN or by reset.
 
-use super::connection::{Connection, Proof, Stage};
+use super::closing::Proof;
+use super::connection::{Connection, Stage};
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
 use super::deadline::Tick;
 use super::dialogue::{Flow, IoLimits, Speaks};

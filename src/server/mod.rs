@@ -29,7 +29,8 @@ use crate::token::Readiness;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ListenerId(usize);
 
-/// A server driven by a `mio::Poll` that its host owns: of the echo, or of any [`Protocol`](crate::protocol::Protocol).
+/// A server driven by a `mio::Poll` that its host owns: of the echo, or of any
+/// [`Protocol`](crate::protocol::Protocol).
 ///
 /// The host owns the `Poll`, its `Waker`, the clock and the tokens. Its loop ends a turn
 /// ([`end_turn`](Self::end_turn)), sleeps no longer than until

@@ -10,6 +10,7 @@ mod misbehaviour;
 mod nested;
 mod observer;
 mod registration;
+mod speaking;
 mod stop;
 pub mod support;
 mod tokens;

@@ -202,7 +202,8 @@ pub enum Grade {
     /// Bytes or waiting clients were lost, or it cannot be shown that none were.
     Lossy,
     /// Every request was answered, and every byte that a peer was owed was handed to the kernel for
-    /// it, unless the peer gave it up; no client was left in the accept queue, and no half-open handshake was cut off.
+    /// it, unless the peer gave it up; no client was left in the accept queue, and no half-open
+    /// handshake was cut off.
     Lossless,
     /// And every connection of the stop is known to have received everything; the queues were
     /// gated, the half-open handshakes known and none of them stale.

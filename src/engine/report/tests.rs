@@ -150,7 +150,8 @@ fn json_has_every_key_and_null_for_what_is_not_known() {
             + r#""phases":{"lame_duck_ns":0,"draining_ns":3000000,"forcing_ns":0},"open":0,"#
             + r#""connections":{"accepted":3,"open_at_stop":2,"swept":0,"drained":1,"#
             + r#""peer_closed":1,"protocol_closed":0,"reset_by_peer":0,"host_closed":0,"#
-            + r#""idle_timeout":0,"io_error":0,"forced_clean":0,"forced_lossy":1,"unconfirmed":0,"half_open":null,"#
+            + r#""idle_timeout":0,"io_error":0,"forced_clean":0,"forced_lossy":1,"#
+            + r#""unconfirmed":0,"half_open":null,"#
             + r#""backlog_left":null},"gated":null,"bytes":{"read":10,"written":7,"late":0,"#
             + r#""unsent":3,"peer_aborted":0,"served":null,"produced":null,"unserved":null,"#
             + r#""incomplete":null},"requests":null}"#

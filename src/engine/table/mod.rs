@@ -9,7 +9,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::connection::{Connection, Proof, Settlement};
+use super::closing::{Proof, Settlement};
+use super::connection::Connection;
 use super::deadline::Tick;
 use super::dialogue::{Begin, Dialogue, IoContext, IoLimits, Shared, Speaks};
 use super::list::{Link, List, Nodes};

@@ -4,7 +4,8 @@ use proptest::prelude::*;
 
 use super::model::{BUFFER, Model};
 use super::script::{Actor, Answer, Script};
-use crate::engine::connection::{Connection, Proof, Settlement};
+use crate::engine::closing::{Proof, Settlement};
+use crate::engine::connection::Connection;
 use crate::engine::deadline::Tick;
 use crate::engine::dialogue::{Flow, IoContext, Shared};
 use crate::engine::echo::Open;

@@ -218,8 +218,8 @@
 //!   list lists               lists through slots
 //!   call pipe buffer         reads and writes, kernel pipes, pending output
 //!   dialogue linger          what a protocol needs of a connection; after our FIN
-//!   connection               the life of one connection
-//!   echo requests            the echo; all other protocols
+//!   connection closing       the life of one connection, and its end
+//!   echo requests speaker    the echo; all other protocols
 //!   quota settings           connections by address; limits
 //!   table                    all connections, and the one function that closes
 //!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has

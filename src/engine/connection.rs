@@ -259,7 +259,8 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
 
     /// Whether nothing is pending and the receive queue was read dry.
     pub(crate) fn is_dry(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.pending() == 0 && open.input() == Input::Dry)
+        let State::Open(open) = &self.state else { return false };
+        open.pending() == 0 && open.input() == Input::Dry
     }
 
     /// Whether it is dry and no request is outstanding or being received.

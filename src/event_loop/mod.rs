@@ -164,7 +164,7 @@ impl<P: Service> EventLoop<P> {
         self.server.shutdown_handle(Arc::clone(&self.waker))
     }
 
-    /// Returns what wakes the loop from any thread: for another thread that has an answer ready, which
+    /// Returns what wakes the loop from any thread: for one that has an answer ready, which
     /// the protocol fetches in [`poll_resume`](crate::protocol::Protocol::poll_resume).
     #[must_use]
     pub fn waker(&self) -> Arc<Waker> {

@@ -125,7 +125,7 @@ impl Admin {
         [self.server.next_deadline(), room].into_iter().flatten().min()
     }
 
-    /// Answers the requests that have arrived, and ends. `is_shared`: a successor accepts the
+    /// Serves the requests that have arrived, and ends. `is_shared`: a successor accepts the
     /// clients in the queue.
     pub(crate) fn finish(mut self, registry: &Registry, facts: &Facts<'_>, is_shared: bool) {
         if is_shared {

@@ -81,6 +81,7 @@ impl Host {
         }
         self.check_budget(phase)?;
         self.check_doors(&network)?;
+        self.note_pauses(&network);
         if self.turns.is_multiple_of(self.plan.stride) {
             self.check_lines(&network)?;
         }
@@ -126,6 +127,17 @@ impl Host {
         self.core.as_ref().is_some_and(|core| core.tokens().is_none())
     }
 
+    /// Notes who is paused, or was until this turn: the server keeps from reading.
+    fn note_pauses(&self, network: &Network) {
+        let Some(engine) = self.engine().filter(|_| network.is_bounded) else { return };
+        for line in network.lines.iter().filter(|line| is_live(line)) {
+            let paused = line.slot.is_some_and(|slot| inside::is_paused(engine, slot));
+            if line.was_paused.replace(paused) || paused {
+                line.resumed_at.set(network.now);
+            }
+        }
+    }
+
     fn check_lines(&mut self, network: &Network) -> Result<(), String> {
         let (due, away) = (self.is_due(), self.is_away());
         let Some(core) = &mut self.core else { return Ok(()) };
@@ -153,9 +165,6 @@ impl Host {
         let crowded = phase == Phase::Draining && waits && inside::is_full(engine);
         for (at, line) in network.lines.iter().enumerate().filter(|(_, line)| is_live(line)) {
             let paused = line.slot.is_some_and(|slot| inside::is_paused(engine, slot));
-            if paused {
-                line.resumed_at.set(network.now);
-            }
             let wrong = forgotten(line, paused && full).or_else(|| {
                 let wrong = overdue(line, network, phase, paused, until);
                 let wrong = wrong.or_else(|| crowding(line, network, until).filter(|_| crowded));
@@ -230,6 +239,7 @@ fn overdue(
             // The kernel tells acknowledgements of our bytes and of nothing not apart.
             let told = if line.asks { line.duplex.last_ack } else { 0 };
             let told = told.min(line.last_byte.saturating_add(2 * time));
+            let told = told.max(line.resumed_at.get());
             let silence = when - line.last_byte.max(line.duplex.last_progress).max(told).min(when);
             // Behind one that moved when the drain came by, it may wait for that one's time.
             let silence = silence.min(network.visited_at.map_or(u64::MAX, |at| when - at));

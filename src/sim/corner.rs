@@ -15,7 +15,6 @@ pub(super) const ALL: [&str; 57] = [
     "a reset destroyed a send queue",
     "accepted in lame duck",
     "answered with a reset",
-    "asked too late",
     "behind a closed window at the stop",
     "behind a network",
     "broke in the queue",
@@ -69,6 +68,7 @@ pub(super) const ALL: [&str; 57] = [
     "wanting",
     "wanting in a sweep",
     "window closed",
+    "woke past the budget",
 ];
 
 impl Host {
@@ -77,7 +77,6 @@ impl Host {
         let Some(engine) = self.engine() else { return };
         let network = self.network.lock();
         let phase = engine.phase();
-        let requested = network.requested_at;
         let mut found = inside::situations(engine).to_vec();
         found.extend([
             (phase == Phase::LameDuck && self.taken > 0, "accepted in lame duck"),
@@ -95,8 +94,8 @@ impl Host {
             ),
             (
                 self.budget_end().is_some_and(|end| self.now > end.saturating_add(100_000))
-                    && requested == Some(self.now),
-                "asked too late",
+                    && network.forced_at == Some(self.now),
+                "woke past the budget",
             ),
         ]);
         for (reached, corner) in found {

@@ -245,6 +245,10 @@ impl Network {
     pub(super) fn status(&mut self, at: usize) -> Status {
         let (now, asks) = (self.now, self.asks);
         let line = &mut self.lines[at];
+        if self.is_bounded && line.epoch != self.epoch {
+            // Asked about without a read before: paused, if only for part of a turn.
+            line.resumed_at.set(now);
+        }
         let duplex = &mut line.duplex;
         let status = if duplex.link.is_unix() {
             Status::Alive(Transport::default())

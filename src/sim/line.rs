@@ -90,8 +90,9 @@ pub(super) struct Line {
     pub(super) eof_at: u64,
     /// Bytes that the client had got back when the server was finished.
     pub(super) received_at_end: u64,
-    /// When it was last seen paused.
+    /// When it was last paused, and whether it was at the end of the last turn.
     pub(super) resumed_at: Cell<u64>,
+    pub(super) was_paused: Cell<bool>,
     /// The phase in which it was accounted for.
     pub(super) closed_in: Option<Phase>,
     /// Bytes read after the server's FIN.
@@ -159,6 +160,7 @@ impl Line {
             arrived_at_fin: 0,
             eof_at: 0,
             resumed_at: Cell::new(0),
+            was_paused: Cell::new(false),
             received_at_end: 0,
             closed_in: None,
             late: 0,

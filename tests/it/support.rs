@@ -1,7 +1,4 @@
 //! The harness: the program as a child process, clients that cannot hang, reports that must add up.
-//!
-//! Whatever a test does, the child is gone afterwards, and it neither panicked nor died of a
-//! signal that a test did not send.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -20,7 +17,6 @@ use serde_json::Value;
 /// Longer than anything takes, even on a busy machine: only a hang gets there.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Waits until `condition` gives something.
 #[track_caller]
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

@@ -256,6 +256,45 @@ fn repeat_is_the_echo() {
     scene.check_account(false);
 }
 
+/// One thing that a peer, or the host, may do.
+fn act(scene: &mut Scene<Adversary>, dice: &mut Dice, sent: &mut [usize; 64]) {
+    let at = u32::try_from(dice.below(4)).unwrap();
+    match dice.below(12) {
+        0..=3 if scene.tube(at).is_some_and(|tube| !tube.ended) => {
+            let most = if dice.one_in(8) { 200_000 } else { 2_000 };
+            let from = sent[at as usize];
+            let bytes: Vec<u8> = (from..from + dice.below(most)).map(text).collect();
+            sent[at as usize] += bytes.len();
+            scene.send(at, &bytes);
+        }
+        4 | 5 => scene.take(at, dice.below(100_000)),
+        6 if dice.one_in(4) => scene.send_end(at),
+        7 if dice.one_in(8) => {
+            if let Some(tube) = scene.tube(at) {
+                tube.is_gone = true;
+                let now = scene.instant();
+                let said = Readiness::READABLE | Readiness::ERROR | Readiness::CLOSED;
+                scene.engine.handle_ready(at, said, now);
+            }
+        }
+        8 if dice.one_in(4) && scene.engine.phase() < Phase::Forcing => {
+            let free = scene.engine.vacant().unwrap() as usize;
+            sent[free] = 0;
+            scene.enter(1 << 20);
+        }
+        9 => {
+            if let Some(connection) = scene.engine.table.get(at) {
+                let id = ConnectionId::new(at, connection.number());
+                let now = scene.instant();
+                scene.engine.resume(id, now);
+            }
+        }
+        _ => {
+            scene.sleep(dice.below(60) as u64);
+        }
+    }
+}
+
 fn live(seed: u64, manners: Manners) {
     let mut dice = Dice::new(seed);
     let budget = Duration::from_millis(dice.below(4_000) as u64 + 1);
@@ -277,41 +316,7 @@ fn live(seed: u64, manners: Manners) {
         if step == stop_at {
             scene.stop();
         }
-        let at = u32::try_from(dice.below(4)).unwrap();
-        match dice.below(12) {
-            0..=3 if scene.tube(at).is_some_and(|tube| !tube.ended) => {
-                let most = if dice.one_in(8) { 200_000 } else { 2_000 };
-                let from = sent[at as usize];
-                let bytes: Vec<u8> = (from..from + dice.below(most)).map(text).collect();
-                sent[at as usize] += bytes.len();
-                scene.send(at, &bytes);
-            }
-            4 | 5 => scene.take(at, dice.below(100_000)),
-            6 if dice.one_in(4) => scene.send_end(at),
-            7 if dice.one_in(8) => {
-                if let Some(tube) = scene.tube(at) {
-                    tube.is_gone = true;
-                    let now = scene.instant();
-                    let said = Readiness::READABLE | Readiness::ERROR | Readiness::CLOSED;
-                    scene.engine.handle_ready(at, said, now);
-                }
-            }
-            8 if dice.one_in(4) && scene.engine.phase() < Phase::Forcing => {
-                let free = scene.engine.vacant().unwrap() as usize;
-                sent[free] = 0;
-                scene.enter(1 << 20);
-            }
-            9 => {
-                if let Some(connection) = scene.engine.table.get(at) {
-                    let id = ConnectionId::new(at, connection.number());
-                    let now = scene.instant();
-                    scene.engine.resume(id, now);
-                }
-            }
-            _ => {
-                scene.sleep(dice.below(60) as u64);
-            }
-        }
+        act(&mut scene, &mut dice, &mut sent);
         for at in 0..4 {
             if let Some(tube) = scene.tube(at) {
                 let fits = tube.received.iter().enumerate().all(|(at, byte)| *byte == text(at));

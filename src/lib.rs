@@ -3,7 +3,10 @@
 //! A stop accepts the clients that wait in the accept queue, serves what was sent, closes each
 //! connection in an orderly way, and never takes longer than its budget. The account of it is a
 //! [`Report`] that covers every connection and every byte, with a [`Grade`] that says what the
-//! report proves. This version serves the echo protocol.
+//! report proves.
+//!
+//! [`Server::bind`] serves the echo; [`Server::serving`] serves any [`protocol`], one of the
+//! built-in ones or your own.
 //!
 //! There are three ways to run it: on a loop of its own, on a mio loop of yours, or as one
 //! descriptor in any other reactor.
@@ -120,8 +123,9 @@
 //! # }
 //! ```
 //!
-//! The package has an example of each way that leaves the loop to the host: `mio_host`,
-//! `line_count` and `async_fd`, started by `cargo run --example NAME`.
+//! The package has an example of each way that leaves the loop to the host (`mio_host`,
+//! `line_count`, `async_fd`) and of protocols (`chat`, `worker`), started by
+//! `cargo run --example NAME`.
 //!
 //! # Watching a server
 //!
@@ -141,7 +145,9 @@
 //! | turn | one pass of the loop: a batch of events, then `end_turn` |
 //! | slot, token | a connection's place in the slab; its mio `Token` |
 //! | pending output | bytes that the peer is owed and that are still in the process |
+//! | busy, idle connection | a request is outstanding, none is |
 //! | drain | the phase of a stop in which each connection is closed as soon as it is done |
+//! | round | two round-trip times of a connection with their variation, or a floor |
 //! | linger | the wait for the peer's FIN after ours |
 //! | budget | the time that a stop may take, from the first request to the last close |
 //! | lame duck | the time after the request in which the server goes on as before |
@@ -156,7 +162,8 @@
 //! | `signals` | `Signals`: stop signals as an event source of an [`EventLoop`] | `signal-hook` |
 //! | `diagnosis` | a stop asks the kernel what is unacknowledged (Linux) | `rustix` |
 //! | `splice` | streams move as pages (Linux, where SIGPIPE is ignored) | `rustix` |
-//! | `bench` | `load`, the load generator | `hdrhistogram` `rustix` |
+//! | `http` | `protocol::Http`, HTTP/1.1 | `httparse` |
+//! | `bench` | `load`, a load generator; `audit`, of any stop | `hdrhistogram` `httparse` `rustix` |
 //! | `cli` | the `netgrace` program; nothing for a library | `clap` and more |
 //! | `systemd` | inherited sockets, readiness notification (program) | `listenfd` `sd-notify` |
 //!

@@ -4,6 +4,7 @@
 //! - [`container`]: an image with one static program
 //! - [`kubernetes`]: the pod, its probes, figures for monitoring
 //! - [`limits`]: what 10 k, 100 k and 1 M connections need
+//! - [`audit`]: what the stop of a server costs its clients, and how to keep a build from it
 //!
 //! The test suite reads the recipes from these pages and checks that they work.
 
@@ -18,3 +19,6 @@ pub mod kubernetes {}
 
 #[doc = include_str!("limits.md")]
 pub mod limits {}
+
+#[doc = include_str!("audit.md")]
+pub mod audit {}

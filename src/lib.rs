@@ -3,7 +3,7 @@
 //! A stop accepts the clients that wait in the accept queue, serves what was sent, closes each
 //! connection in an orderly way, and never takes longer than its budget. The account of it is a
 //! [`Report`] that covers every connection and every byte, with a [`Grade`] that says what the
-//! report proves. This version serves the echo protocol.
+//! report proves. It serves the echo, or any protocol of yours: see [`protocol`].
 //!
 //! There are three ways to run it: on a loop of its own, on a mio loop of yours, or as one
 //! descriptor in any other reactor.
@@ -121,7 +121,8 @@
 //! ```
 //!
 //! The package has an example of each way that leaves the loop to the host: `mio_host`,
-//! `line_count` and `async_fd`, started by `cargo run --example NAME`.
+//! `line_count` and `async_fd`, and two with a protocol of their own: `chat` and `worker`, started
+//! by `cargo run --example NAME`.
 //!
 //! # Watching a server
 //!
@@ -204,9 +205,12 @@
 //!   status stream          the kernel's state of a connection, the trait of its stream
 //!   pipe buffer            kernel pipes, pending output
 //!   observer quota         Observer, ConnectionId; connections by address
-//!   call echo connection   reads and writes, the protocol, the life of one connection
-//!   table settings         all connections, the one function that closes; their limits
-//!   due                    the work without an event, in slices
+//!   call dialogue          reads and writes; what the engine asks of the open half
+//!   echo requests speaker  the echo; any protocol, as what the engine runs
+//!   connection closing     the life of one connection, and its end
+//!   table settings timer   all connections, the one function that closes; limits, deadlines
+//!   core drive done        what may be asked at any time; events; when one is done
+//!   stop due resume        the stop of each; what is due without an event, in slices
 //! pair                   connections known by their addresses alone
 //! diagnosis pipe socket  sock_diag, splice, a connection's socket as a stream
 //! gate                   what keeps new handshakes out of a queue

@@ -259,7 +259,8 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
 
     /// Whether nothing is pending and the receive queue was read dry.
     pub(crate) fn is_dry(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.pending() == 0 && open.input() == Input::Dry)
+        let is_dry = |open: &DialogueOf<S, P>| open.pending() == 0 && open.input() == Input::Dry;
+        matches!(&self.state, State::Open(open) if is_dry(open))
     }
 
     /// Whether it is dry and no request is outstanding or being received.

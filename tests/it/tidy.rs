@@ -100,7 +100,7 @@ fn no_turn_scans_the_slots() {
         users.map(Source::module).collect::<BTreeSet<_>>().into_iter().collect()
     };
     assert_eq!(users("slots.iter"), ["engine::table"]);
-    assert_eq!(users(".for_each_stream("), ["engine", "server::core"]);
+    assert_eq!(users(".for_each_stream("), ["engine::core", "server::core"]);
     assert_eq!(users(".slots()"), ["bench_internals", "engine", "server::registration"]);
     let table = all.iter().find(|source| source.module() == "engine::table").expect("the table");
     assert_eq!(table.code().matches("slots.iter").count(), 2, "slots() and for_each_stream()");

@@ -9,3 +9,4 @@ mod scene;
 mod script;
 mod slice;
 mod stage;
+mod tube;

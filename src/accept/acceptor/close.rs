@@ -251,7 +251,8 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     /// Closes the connections that still wait, and counts them. Returns whether that is all that
-    /// can be     /// done: for want of a descriptor it is tried again as long as connections are being closed.
+    /// can be done: for want of a descriptor it is tried again as long as connections are being
+    /// closed.
     fn abandon<P: Speaks>(
         &mut self,
         listener: &mut AcceptQueue<Q>,

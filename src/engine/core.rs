@@ -162,7 +162,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         &mut self,
         at: u32,
         limits: IoLimits,
-    ) -> Option<(&mut Connection<S, P>, IoContext<'_, S::Pipe, P>)> {
+    ) -> Option<ConnectionIo<'_, S, P>> {
         if P::HAS_CALLS {
             let context = self.context(at);
             self.table.shared.enter(context);

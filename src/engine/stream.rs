@@ -20,9 +20,8 @@ pub(crate) trait Stream: Read + Write {
     fn open_pipe() -> io::Result<Self::Pipe>;
 
     /// Moves at most `most` bytes into an empty pipe. `Ok(0)` carries no information: a `read`
-    /// shows
-    /// whether the queue is empty, the stream ended, or it broke. But an error of the connection
-    /// may be reported here and never again.
+    /// shows whether the queue is empty, the stream ended, or it broke. But an error of the
+    /// connection may be reported here and never again.
     fn fill(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
     /// Moves at most `most` bytes out of a pipe; otherwise as `write`.

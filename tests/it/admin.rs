@@ -297,3 +297,18 @@ fn a_wildcard_is_warned_about_and_a_port_in_use_is_an_error() {
     assert!(outcome.stderr.contains("cannot listen on --admin"), "{outcome:#?}");
     server.stop().exits(0);
 }
+
+#[test]
+fn a_request_that_is_in_flight_at_the_stop_is_answered() {
+    let (mut server, admin) = start(&[]);
+    let mut client = Client::connect(admin);
+    client.send(b"GET /report HT");
+    get(admin, "/healthz"); // the first part was taken before
+    server.process.signal(Signal::TERM);
+    server.process.wait_for_stderr("admin: draining");
+    client.send(b"TP/1.1\r\n\r\n");
+    let answer = String::from_utf8(client.receive_to_end()).expect("UTF-8");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.contains(r#""phase":"finished""#), "{answer}");
+    server.finish().exits(0);
+}

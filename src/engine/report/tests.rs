@@ -80,6 +80,7 @@ fn lossy() -> Report {
     report.connections.drained = 1;
     report.connections.peer_closed = 1;
     report.connections.forced_lossy = 1;
+    report.protocol = "echo";
     report.bytes.read = 10;
     report.bytes.written = 7;
     report.bytes.unsent = 3;

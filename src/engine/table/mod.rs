@@ -72,11 +72,14 @@ pub(crate) struct Table<S: Stream, P: Speaks = Echo> {
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
 }
 
+/// A connection, with what it needs to read and write.
+pub(super) type ConnectionIo<'a, S, P> =
+    (&'a mut Connection<S, P>, IoContext<'a, <S as Stream>::Pipe, P>);
+
 impl<S: Stream, P: Speaks> Table<S, P> {
     pub(crate) fn new(protocol: P, quota: Quota) -> Self {
-        let mut report = Report::default();
-        report.protocol = protocol.name();
-        report.requests = P::requests();
+        let report =
+            Report { protocol: protocol.name(), requests: P::requests(), ..Report::default() };
         Self {
             slots: Slab::new(),
             capacity: 0,
@@ -172,7 +175,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         buffer: &'a mut [u8],
         limits: IoLimits,
         mark: Tick,
-    ) -> Option<(&'a mut Connection<S, P>, IoContext<'a, S::Pipe, P>)> {
+    ) -> Option<ConnectionIo<'a, S, P>> {
         let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
         let IoLimits { budget, room, segment } = limits;
         let Report { bytes, requests, .. } = &mut self.report;

@@ -4,16 +4,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::closing::Proof;
-use super::connection::Connection;
 use super::deadline::{Clock, Tick};
-use super::dialogue::{IoContext, IoLimits, Speaks};
+use super::dialogue::{IoLimits, Speaks};
 use super::observer::Observer;
 use super::phase::{Force, Phase, Stop, StopLimits};
 use super::quota::Quota;
 use super::report::{CloseReason, Report};
 use super::settings::Settings;
 use super::stream::Stream;
-use super::table::Table;
+use super::table::{Driven, Table};
 use super::timer::Timers;
 use super::visit::Visits;
 use crate::config::Config;
@@ -158,11 +157,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     }
 
     /// The connection in a slot, with what it needs to read and write within bounds.
-    pub(super) fn io(
-        &mut self,
-        at: u32,
-        limits: IoLimits,
-    ) -> Option<(&mut Connection<S, P>, IoContext<'_, S::Pipe, P>)> {
+    pub(super) fn io(&mut self, at: u32, limits: IoLimits) -> Option<Driven<'_, S, P>> {
         if P::HAS_CALLS {
             let context = self.context(at);
             self.table.shared.enter(context);

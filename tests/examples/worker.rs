@@ -57,7 +57,7 @@ impl Protocol for Primes {
         let Some(at) = bytes.iter().position(|byte| *byte == b'\n') else {
             return if input.is_full() { Next::Finish } else { Next::Idle };
         };
-        let question = String::from_utf8_lossy(&bytes[..at]).into_owned();
+        let question = String::from_utf8_lossy(bytes.get(..at).unwrap_or_default()).into_owned();
         input.consume(at + 1);
         output.begin_request();
         if self.questions.send((context.connection, question)).is_err() {
@@ -86,7 +86,10 @@ impl Protocol for Primes {
 }
 
 fn is_prime(number: u64) -> bool {
-    number > 1 && (2..).take_while(|least| least * least <= number).all(|least| number % least != 0)
+    number > 1
+        && (2..)
+            .take_while(|least| least * least <= number)
+            .all(|least| !number.is_multiple_of(least))
 }
 
 fn work(

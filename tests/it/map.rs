@@ -34,7 +34,8 @@ fn parse(block: &str) -> Vec<String> {
                 order.push(last.0.clone());
                 continue;
             }
-            let path = parent.map_or((*name).to_owned(), |parent| format!("{parent}::{name}"));
+            let path =
+                parent.map_or_else(|| (*name).to_owned(), |parent| format!("{parent}::{name}"));
             if has_children && at + 1 == names.len() {
                 open.push((path, false));
             } else {

@@ -54,7 +54,7 @@ impl<Q: Listen> Acceptor<Q> {
                     self.empty(index, &mut listener, engine, turn);
                     if let Some(closing) = &mut self.closing {
                         closing.undecided =
-                            undecided_due.or(after(turn.now, Some(UNDECIDED_PAUSE)));
+                            undecided_due.or_else(|| after(turn.now, Some(UNDECIDED_PAUSE)));
                     }
                     false
                 }

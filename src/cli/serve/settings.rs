@@ -212,7 +212,7 @@ fn check_protocol(args: &ServeArgs) -> Result<(), Failure> {
         ProtocolName::Line | ProtocolName::Http => None,
     };
     let has_no_body = args.body.filter(|_| protocol != ProtocolName::Http);
-    match is_idle.or(has_no_body.map(|_| ("--body", "http"))) {
+    match is_idle.or_else(|| has_no_body.map(|_| ("--body", "http"))) {
         None => Ok(()),
         Some((flag, with)) => Err(Failure::usage(format!(
             "{flag} does nothing with --protocol {}: it is for {with}",

@@ -310,7 +310,7 @@ proptest! {
                     pair.close(reason);
                     return Ok(());
                 }
-                Flow::Finish(_) => unreachable!("the echo never ends a connection"),
+                Flow::Finish(_) => panic!("the echo never ends a connection"),
                 Flow::Ended => {
                     pair.close(CloseReason::PeerClosed);
                     return Ok(());

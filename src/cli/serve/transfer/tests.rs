@@ -1,4 +1,5 @@
 //! Every interleaving of the steps of both processes with signals, deaths and delays.
+#![expect(clippy::arithmetic_side_effects, reason = "a test stops at the first overflow")]
 
 use super::*;
 use std::collections::HashSet;

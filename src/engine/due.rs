@@ -92,10 +92,14 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         if connection.stage() != Stage::Open {
             return;
         }
-        if self.clock.is_past(connection.active(), self.settings.idle_timeout) {
+        let active = connection.active();
+        if self.clock.is_past(active, self.settings.idle_timeout) {
             self.expire(at);
         } else {
-            self.table.put(at, self.table.lists().aging());
+            // Where others aged meanwhile it is not the youngest: the timer keeps its time.
+            let now = self.clock.tick();
+            let due = active.plus(self.settings.idle_timeout.millis());
+            self.table.put_timed(at, due, now);
         }
     }
 

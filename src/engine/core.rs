@@ -12,7 +12,7 @@ use super::quota::Quota;
 use super::report::{CloseReason, Report};
 use super::settings::Settings;
 use super::stream::Stream;
-use super::table::{ConnectionIo, Table};
+use super::table::{Driven, Table};
 use super::timer::Timers;
 use super::visit::Visits;
 use crate::config::Config;
@@ -29,6 +29,8 @@ pub(super) const NO_HINT: Readiness = Readiness::NONE;
 const LATE: Duration = Duration::from_millis(20);
 /// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
 pub(super) const SLICE: usize = 256;
+/// Slots that the drain passes in one turn.
+pub(super) const SLOTS: u32 = 4096;
 
 /// The state of a server, apart from its sockets' registration and its listeners.
 pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
@@ -43,6 +45,8 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) requested: Tick,
     /// When a stop last went on after a pause in which nobody called it.
     pub(super) awake: Tick,
+    /// Slots below this one were seen by the drain: whoever waits on the timer wheel is visited too.
+    pub(super) drained: u32,
     /// What the stop knows of each connection.
     pub(super) visits: Visits,
     pub(super) force: Force,
@@ -75,6 +79,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             announced: Phase::Running,
             requested: Tick::default(),
             awake: Tick::default(),
+            drained: 0,
             visits: Visits::default(),
             force: Force::Serve,
             orphans: false,
@@ -157,7 +162,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     }
 
     /// The connection in a slot, with what it needs to read and write within bounds.
-    pub(super) fn io(&mut self, at: u32, limits: IoLimits) -> Option<ConnectionIo<'_, S, P>> {
+    pub(super) fn io(&mut self, at: u32, limits: IoLimits) -> Option<Driven<'_, S, P>> {
         if P::HAS_CALLS {
             let context = self.context(at);
             self.table.shared.enter(context);

@@ -1,7 +1,7 @@
 //! How a connection is driven: by an event, or without one when a bound cut the work short.
 
 use super::connection::Stage;
-use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE};
+use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE, SLOTS};
 use super::dialogue::{Flow, IoLimits, LEAST_ROOM, Speaks};
 use super::phase::Phase;
 use super::stream::Stream;
@@ -73,6 +73,29 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.reschedule(at);
             }
         }
+    }
+
+    /// Visits those that wait on the timer wheel for the end of their idle time, which may lie far
+    /// beyond their end.
+    pub(super) fn visit_timed(&mut self) {
+        let end = u32::try_from(self.table.slots()).unwrap_or(u32::MAX);
+        let (mut visited, last) = (0, end.min(self.drained.saturating_add(SLOTS)));
+        while self.drained < last && visited < SLICE {
+            let at = self.drained;
+            self.drained = at.saturating_add(1);
+            let Some(connection) = self.table.get(at) else { continue };
+            let waits = connection.place() != self.table.lists().unvisited();
+            let is_open = connection.stage() == Stage::Open;
+            if waits && is_open && !self.visits.get(at).is_visited() {
+                self.drive(at, NO_HINT, true);
+                visited = visited.saturating_add(1);
+            }
+        }
+    }
+
+    /// Whether the drain has not passed every slot yet.
+    pub(super) fn has_unseen(&self) -> bool {
+        (self.drained as usize) < self.table.slots()
     }
 
     /// Ends pauses as far as there is room, the longest first.

@@ -50,7 +50,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let resumable = self.table.has_paused() && self.room() >= LEAST_ROOM;
         let due = match (self.stop.phase(), self.force) {
             (Phase::Running | Phase::LameDuck | Phase::Finished, _) => false,
-            (Phase::Draining, _) => lists.front(lists.unvisited()).is_some(),
+            (Phase::Draining, _) => lists.front(lists.unvisited()).is_some() || self.has_unseen(),
             (Phase::Forcing, Force::Serve) => true,
             (Phase::Forcing, Force::End(_)) => lists.front(Place::SERVED).is_some(),
         };
@@ -91,10 +91,14 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         if connection.stage() != Stage::Open {
             return;
         }
-        if self.clock.is_past(connection.active(), self.settings.idle_timeout) {
+        let active = connection.active();
+        if self.clock.is_past(active, self.settings.idle_timeout) {
             self.expire(at);
         } else {
-            self.table.put(at, self.table.lists().aging());
+            // Where others aged meanwhile it is not the youngest: the timer keeps its time.
+            let now = self.clock.tick();
+            let due = active.plus(self.settings.idle_timeout.millis());
+            self.table.put_timed(at, due, now);
         }
     }
 

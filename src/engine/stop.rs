@@ -46,6 +46,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             };
             self.drive(at, NO_HINT, true);
         }
+        self.visit_timed();
         if self.settings.drain == Drain::Peer {
             self.expire_idle();
         }

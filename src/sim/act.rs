@@ -61,7 +61,10 @@ impl Host {
                 Act::Return => {
                     let first = self.random.below(1000) as usize;
                     let tokens = TokenRange::new(first..first + self.plan.tokens.len());
-                    self.network.lock().tokens = tokens;
+                    let mut network = self.network.lock();
+                    network.tokens = tokens;
+                    network.tardy_at = self.now;
+                    drop(network);
                     self.plan.tokens = tokens;
                     core.register(&self.network, tokens, self.plan.capacity).unwrap();
                 }

@@ -238,7 +238,8 @@ fn overdue(
             let time = idle_timeout.unwrap_or(0);
             // The kernel tells acknowledgements of our bytes and of nothing not apart.
             let told = if line.asks { line.duplex.last_ack } else { 0 };
-            let told = told.min(line.last_byte.saturating_add(2 * time));
+            let last = line.last_byte.max(line.resumed_at.get());
+            let told = told.min(last.saturating_add(2 * time));
             let told = told.max(line.resumed_at.get());
             let silence = when - line.last_byte.max(line.duplex.last_progress).max(told).min(when);
             // Behind one that moved when the drain came by, it may wait for that one's time.

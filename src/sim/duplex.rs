@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use super::direction::Direction;
 use super::link::{Link, Wire};
 use super::random::Random;
+use crate::engine::status::Locality;
 use crate::token::Readiness;
 
 /// The bytes of a stream repeat after so many, a number that no buffer is a multiple of.
@@ -188,6 +189,13 @@ impl Duplex {
             return;
         }
         self.emit(side, now, false, false);
+        if side == Side::Server && self.link.locality == Locality::Host {
+            // On one host the read that opens a window brings what waited for it.
+            self.to_client.hurry(now);
+            self.run(now);
+            self.to_server.hurry(now);
+            self.run(now);
+        }
     }
 
     /// The client's urgent data is sent, at the end of what was handed over.

@@ -66,7 +66,7 @@ impl Chat {
         }
         while let Some((speaker, line)) = self.log.get(seat.next - self.first) {
             if *speaker != me {
-                seat.put += output.put_some(&line[seat.put..]);
+                seat.put += output.put_some(line.get(seat.put..).unwrap_or_default());
                 if seat.put < line.len() {
                     return Next::Continue;
                 }
@@ -100,7 +100,7 @@ impl Protocol for Chat {
         let bytes = input.bytes();
         match bytes.iter().position(|byte| *byte == b'\n') {
             Some(at) => {
-                self.say(context.connection, &bytes[..=at]);
+                self.say(context.connection, bytes.get(..=at).unwrap_or_default());
                 input.consume(at + 1);
                 Next::Idle
             }

@@ -53,8 +53,8 @@ impl<Q: Listen> Acceptor<Q> {
                     }
                     self.empty(index, &mut listener, engine, turn);
                     if let Some(closing) = &mut self.closing {
-                        let next = || after(turn.now, Some(UNDECIDED_PAUSE));
-                        closing.undecided = undecided_due.or_else(next);
+                        closing.undecided =
+                            undecided_due.or_else(|| after(turn.now, Some(UNDECIDED_PAUSE)));
                     }
                     false
                 }

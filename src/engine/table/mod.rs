@@ -54,6 +54,10 @@ const PIPES: usize = 64;
 /// A small table leaves its descriptors to connections.
 const CONNECTIONS_PER_PIPE: usize = 16;
 
+/// A connection, with what it needs to read and write.
+pub(super) type Driven<'a, S, P> =
+    (&'a mut Connection<S, P>, IoContext<'a, <S as Stream>::Pipe, P>);
+
 /// All connections of a server, and the account of them.
 pub(crate) struct Table<S: Stream, P: Speaks = Echo> {
     slots: Slab<Slot<S, P>>,
@@ -71,10 +75,6 @@ pub(crate) struct Table<S: Stream, P: Speaks = Echo> {
     pub(crate) shared: Shared<P>,
     pub(crate) observer: Option<Box<dyn Observer + Send>>,
 }
-
-/// A connection, with what it needs to read and write.
-pub(super) type ConnectionIo<'a, S, P> =
-    (&'a mut Connection<S, P>, IoContext<'a, <S as Stream>::Pipe, P>);
 
 impl<S: Stream, P: Speaks> Table<S, P> {
     pub(crate) fn new(protocol: P, quota: Quota) -> Self {
@@ -175,7 +175,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         buffer: &'a mut [u8],
         limits: IoLimits,
         mark: Tick,
-    ) -> Option<ConnectionIo<'a, S, P>> {
+    ) -> Option<Driven<'a, S, P>> {
         let connection = self.slots.get_mut(at as usize).map(|slot| &mut slot.connection)?;
         let IoLimits { budget, room, segment } = limits;
         let Report { bytes, requests, .. } = &mut self.report;

@@ -7,7 +7,7 @@ use crate::engine::status::Transport;
 
 /// A kernel that cannot be asked.
 #[derive(Debug, Default)]
-pub(crate) struct Kernel;
+pub(crate) struct Kernel(());
 
 #[expect(clippy::unused_self, reason = "the same face as where the kernel can be asked")]
 impl Kernel {

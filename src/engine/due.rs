@@ -50,9 +50,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let resumable = self.table.has_paused() && self.room() >= LEAST_ROOM;
         let due = match (self.stop.phase(), self.force) {
             (Phase::Running | Phase::LameDuck | Phase::Finished, _) => false,
-            (Phase::Draining, _) => {
-                lists.front(lists.unvisited()).is_some() || self.has_unseen()
-            }
+            (Phase::Draining, _) => lists.front(lists.unvisited()).is_some() || self.has_unseen(),
             (Phase::Forcing, Force::Serve) => true,
             (Phase::Forcing, Force::End(_)) => lists.front(Place::SERVED).is_some(),
         };

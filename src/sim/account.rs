@@ -249,8 +249,7 @@ fn miscounted(line: &Line, closed: &Closed) -> Option<&'static str> {
     let limited = duplex.user_timeout.is_some() && closed.reason == CloseReason::IoError;
     // That it broke before our reset a kernel that cannot be asked does not tell.
     let unbroken = !duplex.dead || !line.asks;
-    let ours =
-        limited || (duplex.reset_asked && unbroken) || duplex.timed_out || line.is_gone();
+    let ours = limited || (duplex.reset_asked && unbroken) || duplex.timed_out || line.is_gone();
     let acked = if limited || duplex.timed_out { 0 } else { duplex.down.acked };
     let rules = [
         (line.closed.is_some(), "closed twice"),

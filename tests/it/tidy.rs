@@ -127,7 +127,7 @@ fn no_turn_scans_the_slots() {
     assert_eq!(users(".for_each_stream("), ["engine::core", "server::core"]);
     assert_eq!(
         users(".slots()"),
-        ["bench_internals", "engine", "engine::core", "server::registration"]
+        ["bench_internals", "engine", "engine::core", "engine::drive", "server::registration"]
     );
     let table = all.iter().find(|source| source.module() == "engine::table").expect("the table");
     assert_eq!(table.code().matches("slots.iter").count(), 2, "slots() and for_each_stream()");

@@ -163,7 +163,7 @@
 //! | `diagnosis` | a stop asks the kernel what is unacknowledged (Linux) | `rustix` |
 //! | `splice` | streams move as pages (Linux, where SIGPIPE is ignored) | `rustix` |
 //! | `http` | `protocol::Http`, HTTP/1.1 | `httparse` |
-//! | `bench` | `load`, a load generator; `audit`, of any stop | `hdrhistogram` `httparse` `rustix` |
+//! | `bench` | `load`, a load generator; `audit` | `hdrhistogram` `httparse` `rustix` |
 //! | `cli` | the `netgrace` program; nothing for a library | `clap` and more |
 //! | `systemd` | inherited sockets, readiness notification (program) | `listenfd` `sd-notify` |
 //!

@@ -45,7 +45,9 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) requested: Tick,
     /// When a stop last went on after a pause in which nobody called it.
     pub(super) awake: Tick,
-    /// Slots below this one were seen by the drain: whoever waits on the timer wheel is visited too.
+    /// The longest such pause.
+    pub(super) longest_pause: Duration,
+    /// Slots below this one were seen by the drain, and visited if they stood on the timer wheel.
     pub(super) drained: u32,
     /// What the stop knows of each connection.
     pub(super) visits: Visits,
@@ -79,6 +81,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             announced: Phase::Running,
             requested: Tick::default(),
             awake: Tick::default(),
+            longest_pause: Duration::ZERO,
             drained: 0,
             visits: Visits::default(),
             force: Force::Serve,
@@ -137,10 +140,13 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     /// A process that was frozen, or a host that comes late, has read nothing meanwhile: for every
     /// connection that counts as reading that was held back.
     pub(super) fn set_clock(&mut self, now: Instant) -> Instant {
-        let is_late = self.stop.phase() == Phase::Draining
-            && self.next_deadline().is_some_and(|due| now.saturating_duration_since(due) >= LATE);
+        let draining = self.stop.phase() == Phase::Draining;
+        let due = if draining { self.next_deadline() } else { None };
+        let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let now = self.clock.set(now);
-        if is_late {
+        // A host that is always late must come to an end all the same.
+        if late >= LATE && late >= self.longest_pause.saturating_mul(2) {
+            self.longest_pause = late;
             self.awake = self.clock.tick();
         }
         now

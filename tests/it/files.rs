@@ -64,7 +64,7 @@ fn the_report_is_written_whole_to_its_file() {
 }
 
 #[test]
-fn a_report_that_cannot_be_written_at_the_end_does_not_change_the_verdict() {
+fn a_report_that_cannot_be_written_at_the_end_is_told_and_no_success() {
     let directory = Directory::new();
     let inner = directory.join("inner");
     fs::create_dir(&inner).expect("a directory");
@@ -72,12 +72,12 @@ fn a_report_that_cannot_be_written_at_the_end_does_not_change_the_verdict() {
     let server = Server::start(&["--report", path.to_str().expect("UTF-8")]);
     server.connect().echo(b"x");
     fs::remove_dir(&inner).expect("an empty directory");
-    let outcome = server.stop().exits(0);
+    let outcome = server.stop().exits(1);
     assert!(outcome.stderr.contains("cannot write the report: "), "{outcome:#?}");
     assert!(outcome.stderr.contains("grade complete"), "{outcome:#?}");
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let spawn =
         |command: &mut Command| Process::spawn_as_is(command.stdout(full).stderr(Stdio::piped()));
-    let outcome = Server::start_as(&["--report", "-"], netgrace, spawn).stop().exits(0);
+    let outcome = Server::start_as(&["--report", "-"], netgrace, spawn).stop().exits(1);
     assert!(outcome.stderr.contains("cannot write the report: "), "{outcome:#?}");
 }

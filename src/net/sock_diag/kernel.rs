@@ -191,8 +191,10 @@ impl Kernel {
             let protocol = Some(netlink::SOCK_DIAG);
             let opened = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, protocol);
             let opened = opened.inspect_err(|error| log::debug!("open a netlink socket: {error}"));
-            self.socket = Some(opened.ok()?);
+            let opened = opened.ok()?;
+            self.buffer.try_reserve_exact(BUFFER).ok()?;
             self.buffer.resize(BUFFER, 0);
+            self.socket = Some(opened);
         }
         let sent = send(self.socket.as_ref()?, questions, SendFlags::empty()).ok()?;
         (sent == questions.len()).then_some(())

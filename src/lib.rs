@@ -110,6 +110,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let mut event_loop = EventLoop::new(Server::bind("127.0.0.1:0".parse()?, Config::new())?)?;
 //! # event_loop.shutdown_handle().begin_shutdown();
+//! # while !event_loop.is_finished() {
 //! // Whenever the descriptor is readable or `next_deadline` has come:
 //! loop {
 //!     let events = event_loop.turn(Some(Duration::ZERO)); // never sleeps
@@ -118,7 +119,7 @@
 //!         break; // only a host with a level-triggered watch may leave earlier
 //!     }
 //! }
-//! # assert!(event_loop.is_finished());
+//! # }
 //! # Ok(())
 //! # }
 //! ```

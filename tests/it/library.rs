@@ -7,9 +7,9 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use netgrace::{EventLoop, Grade, Server, TokenRange};
+use netgrace::{EventLoop, Server, TokenRange};
 
-use crate::embed::support::{Client, Host, is_alone, quick, server};
+use crate::embed::support::{BEST, Client, Host, is_alone, quick, server};
 
 /// The library's whole life, both ways: bind, serve, stop, drop; and the errors of the set-up.
 fn live() {
@@ -25,7 +25,7 @@ fn live() {
         client.leave_at_the_end();
         event_loop.turn(Some(Duration::from_millis(20)));
     }
-    assert_eq!(event_loop.run().grade(), Some(Grade::Complete));
+    assert_eq!(event_loop.run().grade(), Some(BEST));
     drop(event_loop);
 
     let mut host = Host::of(quick().max_connections(2));

@@ -5,10 +5,8 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use netgrace::Grade;
-
 use self::example::{Command, Running};
-use super::support::{Client, DEADLINE, loopback, quick, server};
+use super::support::{BEST, Client, DEADLINE, loopback, quick, server};
 
 #[path = "../../examples/line_count.rs"]
 #[expect(dead_code, reason = "its main")]
@@ -87,6 +85,6 @@ fn a_host_with_a_protocol_timers_and_a_waker_of_its_own_runs_a_server() {
 
     running.command(Command::Quit).unwrap();
     let report = running.thread.join().unwrap().unwrap();
-    assert_eq!((report.grade(), report.connections.drained), (Some(Grade::Complete), 5));
+    assert_eq!((report.grade(), report.connections.drained), (Some(BEST), 5));
     assert_eq!(report.bytes.written, 5 * 100 * (1..=10).sum::<u64>());
 }

@@ -28,7 +28,7 @@ pub(super) const NO_HINT: Readiness = Readiness::NONE;
 /// A stop that is called so long after its deadline was kept from reading.
 const LATE: Duration = Duration::from_millis(20);
 /// After so many pauses only one that is much longer counts.
-const PAUSES: u8 = 32;
+const PAUSES: u8 = 12;
 /// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
 pub(super) const SLICE: usize = 256;
 /// Slots that the drain passes in one turn.

@@ -71,7 +71,7 @@ fn every_turn_may_be_late() {
     let registry = host.poll.registry().try_clone().unwrap();
     host.server().begin_shutdown(&registry, Instant::now());
     // A pause in which nobody read counts for a client, but not without end.
-    for _ in 0..80 {
+    for _ in 0..160 {
         if host.server().is_finished() {
             break;
         }

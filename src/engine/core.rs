@@ -27,6 +27,8 @@ pub(super) const CONNECTION_BUDGET: usize = 256 << 10;
 pub(super) const NO_HINT: Readiness = Readiness::NONE;
 /// A stop that is called so long after its deadline was kept from reading.
 const LATE: Duration = Duration::from_millis(20);
+/// After so many pauses only one that is much longer counts.
+const PAUSES: u8 = 12;
 /// Connections that are visited, looked at, closed by a deadline or forced in one turn, each.
 pub(super) const SLICE: usize = 256;
 /// Slots that the drain passes in one turn.
@@ -45,7 +47,8 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) requested: Tick,
     /// When a stop last went on after a pause in which nobody called it.
     pub(super) awake: Tick,
-    /// The longest such pause.
+    /// Such pauses, and the longest of them.
+    pub(super) pauses: u8,
     pub(super) longest_pause: Duration,
     /// Slots below this one were seen by the drain, and visited if they stood on the timer wheel.
     pub(super) drained: u32,
@@ -81,6 +84,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             announced: Phase::Running,
             requested: Tick::default(),
             awake: Tick::default(),
+            pauses: 0,
             longest_pause: Duration::ZERO,
             drained: 0,
             visits: Visits::default(),
@@ -145,8 +149,10 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let now = self.clock.set(now);
         // A host that is always late must come to an end all the same.
-        if late >= LATE && late >= self.longest_pause.saturating_mul(2) {
-            self.longest_pause = late;
+        let is_rare = self.pauses < PAUSES || late >= self.longest_pause.saturating_mul(2);
+        if late >= LATE && is_rare {
+            self.pauses = self.pauses.saturating_add(1);
+            self.longest_pause = late.max(self.longest_pause);
             self.awake = self.clock.tick();
         }
         now

@@ -23,7 +23,7 @@ pub(crate) struct Remains<P: Protocol> {
     produced: u64,
     unserved: u32,
     incomplete: u32,
-    /// Answers whose ends were not written.
+    /// The answers whose ends were not written.
     unwritten_answers: u32,
     left_over: LeftOver,
 }

@@ -10,7 +10,7 @@ use crate::protocol::input::Input;
 use crate::protocol::next::Next;
 use crate::protocol::output::Output;
 
-/// Answers each line with itself, its end (LF or CRLF) included.
+/// Every line is answered with itself, its end (LF or CRLF) included.
 ///
 /// A line of more than 64 KiB ends its connection. One that the peer's FIN cuts off is not
 /// answered.

@@ -169,7 +169,7 @@ impl Server {
         })
     }
 
-    /// Tells the server to stop, and does not wait for it.
+    /// Stops the server, and does not wait for it.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::protocol::adversary::{Adversary, Dice, Manners, text};
 use crate::protocol::{ConnectionId, Context, Input, Line, Next, Output, Protocol, Repeat};
 use crate::token::Readiness;
 
-/// Answers each byte after a time with a long answer; counts its calls.
+/// Each byte is answered after a time, at length; the calls are counted.
 #[derive(Debug, Default)]
 struct Slow {
     answer: usize,

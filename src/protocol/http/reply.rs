@@ -103,7 +103,7 @@ pub(super) fn put_status(
     debug_assert!(written.is_ok(), "there is room for an answer");
 }
 
-/// Tells the client to send the body that it announced.
+/// Has the client send the body that it announced.
 pub(super) fn put_continue(output: &mut Output<'_>) {
     put_all(output, b"HTTP/1.1 100 Continue\r\n\r\n");
 }

@@ -98,7 +98,7 @@ impl Way {
 
 /// Not a test: the server, when the audit starts this binary.
 #[test]
-#[ignore = "is started by the tests of the audit as the server under audit"]
+#[ignore = "no test but a server: cargo test --test it audit:: runs it"]
 fn serve() {
     let Ok(port) = env::var(PORT) else { return };
     let way = Way::read();

@@ -14,8 +14,9 @@ use crate::engine::status::Locality;
 const ASKING: u64 = 250_000;
 /// How long a force may wait for acknowledgements.
 const FORCE: u64 = 250_000;
-/// What one connection of a protocol may hold beyond what is left of the room.
-const EXCESS: u64 = 160 << 10;
+/// What a call may put beyond what is left of the room, and what everybody may by last words.
+const EXCESS: u64 = 80 << 10;
+const WORDS: u64 = 16 << 10;
 /// The shortest patience with a client that goes on sending, in microseconds.
 pub(super) const PATIENCE: u64 = 1_000_000;
 
@@ -153,8 +154,8 @@ impl<P: Speaks> Host<P> {
         hold(held == told, || format!("{told} bytes held in the report, {held} in the network"))?;
         let most = self.plan.config.max_held.unwrap_or(usize::MAX) as u64;
         // A call may put a whole buffer behind a whole read, and everybody last words.
-        let excess = if self.plan.speech.is_some() { EXCESS } else { 0 };
-        let excess = excess * (1 + network.lines.len() as u64);
+        let words = EXCESS + WORDS * network.lines.len() as u64;
+        let excess = if self.plan.speech.is_some() { words } else { 0 };
         hold(held <= most.saturating_add(excess), || format!("{held} bytes held, {most} allowed"))?;
         if due || away {
             return Ok(());

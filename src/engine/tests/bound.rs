@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::tube::Scene;
-use crate::protocol::{ConnectionId, Context, Discard, Input, Next, Output, Protocol};
+use crate::config::{Config, Drain};
+use crate::protocol::{ConnectionId, Context, Discard, Input, Line, Next, Output, Protocol};
 
 /// Bytes that one connection may move in a call: its budget, and what a batch may put behind it.
 const MOST: usize = (256 << 10) + (80 << 10);
@@ -121,4 +122,41 @@ fn names_that_are_left_at_the_end_keep_nobody_awake() {
     assert!(scene.engine.next_deadline().is_none());
     let now = scene.instant();
     assert!(!scene.engine.resume(name, now));
+}
+
+#[test]
+fn one_that_was_not_read_from_gets_the_longer_round() {
+    let config = Config::new().drain(Drain::Flush);
+    let mut scene = Scene::with(Line::new().with_delay(Duration::from_millis(400)), &config);
+    let peer = scene.enter(1 << 20);
+    scene.send(peer, b"one\n");
+    scene.stop();
+    scene.sleep(401);
+    assert_eq!(scene.received(peer), "one\n");
+    // Its kernel may have been kept from sending, and wait for a timer.
+    scene.sleep(240);
+    assert!(!scene.tube(peer).unwrap().is_shut);
+    scene.sleep(20);
+    assert!(scene.tube(peer).unwrap().is_shut);
+}
+
+#[test]
+fn long_answers_share_what_may_be_held() {
+    let config = Config::new().max_held(64 << 10);
+    let mut scene = Scene::with(Amplifier::default(), &config);
+    let peers: Vec<u32> = (0..20).map(|_| scene.enter(0)).collect();
+    peers.iter().for_each(|peer| scene.send(*peer, b"a"));
+    let mut most = 0;
+    for round in 0.. {
+        most = most.max(scene.engine.report().bytes.held());
+        let received = |scene: &mut Scene<_>, peer| scene.tube(peer).unwrap().received.len();
+        if peers.iter().all(|peer| received(&mut scene, *peer) == 1 << 20) {
+            break;
+        }
+        assert!(round < 10_000, "somebody waits for ever");
+        peers.iter().for_each(|peer| scene.take(*peer, 50_000));
+        scene.pass(1);
+    }
+    assert!(most <= (64 + 80) << 10, "{most} bytes held");
+    assert!(scene.engine.next_deadline().is_none(), "an idle server rests");
 }

@@ -87,6 +87,18 @@ pub(super) fn can_begin(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|byte| is_token(*byte) || *byte == b'\r')
 }
 
+/// Whether the head of another request stands behind a body. One that is bad counts: it is refused,
+/// and so answered.
+pub(super) fn is_followed(framing: Framing, rest: &[u8]) -> bool {
+    let Framing::Sized(size) = framing else { return false };
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut next = rest.get(size..).unwrap_or_default();
+    while let Some(stripped) = next.strip_prefix(b"\r\n") {
+        next = stripped;
+    }
+    !can_begin(next) || !matches!(find_end(next, 0), Ok(None))
+}
+
 /// Parses a head, its empty line included.
 pub(super) fn parse(bytes: &[u8]) -> Result<Head, Refusal> {
     let mut headers = [const { MaybeUninit::<Header<'_>>::uninit() }; HEADERS_MAX];

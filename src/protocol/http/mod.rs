@@ -27,8 +27,9 @@ const PAGE: u64 = 13;
 ///
 /// GET and HEAD are answered with a page of a chosen size, for every path; `/bytes/N` has N bytes,
 /// up to 1 TiB. POST is answered with its body, in the framing in which it comes, while it comes.
-/// Connections persist, requests may be pipelined. From the beginning of a stop on, answers say
-/// `Connection: close`; requests that come all the same are answered.
+/// Connections persist, requests may be pipelined. From the beginning of a stop on, an answer says
+/// `Connection: close` unless the next request is here already: after these words a client reads
+/// no further answer. Requests that come all the same are answered.
 ///
 /// What cannot be understood in one way only is refused with 400: other ends of line than CRLF,
 /// folded fields, spaces before a colon, two lengths. Further refusals: 404 for `/bytes/` without a
@@ -100,11 +101,11 @@ impl Http {
             Ok(None) if input.is_full() => Err(Status::HeadTooLarge),
             other => other,
         };
-        let parsed = match end {
+        let (parsed, rest) = match end {
             Ok(Some(end)) => {
-                let bytes = input.bytes().get(..end).unwrap_or_default();
+                let (bytes, rest) = input.bytes().split_at_checked(end).unwrap_or_default();
                 input.consume(end);
-                head::parse(bytes)
+                (head::parse(bytes), rest)
             }
             Ok(None) => {
                 if let Stage::Head { scanned, .. } = &mut state.stage {
@@ -112,17 +113,24 @@ impl Http {
                 }
                 return Step::NeedsInput;
             }
-            Err(status) => Err(status.into()),
+            Err(status) => (Err(status.into()), &[][..]),
         };
         match parsed {
-            Ok(head) => self.take(state, head, output, context),
+            Ok(head) => self.take(state, head, rest, output, context),
             Err(refusal) => state.refuse(refusal, output),
         }
         Step::Done
     }
 
-    /// Takes a request whose head is here.
-    fn take(&self, state: &mut HttpState, head: Head, output: &mut Output<'_>, context: Context) {
+    /// Takes a request whose head is here; `rest` is what came behind that.
+    fn take(
+        &self,
+        state: &mut HttpState,
+        head: Head,
+        rest: &[u8],
+        output: &mut Output<'_>,
+        context: Context,
+    ) {
         let with_body = head.method == Method::Get;
         let what = match (head.method, head.target) {
             (Method::Post, _) => What::Itself(head.framing),
@@ -131,7 +139,10 @@ impl Http {
             (_, Target::Missing) => What::Missing { with_body },
         };
         let Head { is_old, closes, .. } = head;
-        state.answer = Answer { what, is_old, closes, is_announced: false };
+        // Asked for only where it matters.
+        let may_end = context.is_stopping() || !self.delay.is_zero();
+        let is_followed = may_end && head::is_followed(head.framing, rest);
+        state.answer = Answer { what, is_old, closes, is_followed, is_announced: false };
         let has_body = head.framing != Framing::Sized(0);
         if has_body && head.expects_continue {
             reply::put_continue(output);
@@ -165,7 +176,8 @@ impl Protocol for Http {
 
     fn open(&mut self, _: Option<SocketAddr>, _: Context) -> HttpState {
         let what = What::Missing { with_body: true };
-        let answer = Answer { what, is_old: false, closes: false, is_announced: false };
+        let answer =
+            Answer { what, is_old: false, closes: false, is_followed: false, is_announced: false };
         HttpState { stage: Stage::Head { scanned: 0, ends: None }, answer }
     }
 

@@ -266,8 +266,8 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
-        if judged && proof != Proof::Acknowledged {
-            report.unconfirmed = report.unconfirmed.saturating_add(1);
+        if judged {
+            report.judge(proof == Proof::Acknowledged, &closing.bytes);
         }
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);

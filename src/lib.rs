@@ -227,7 +227,9 @@
 //!   call pipe buffer         reads and writes, kernel pipes, pending output
 //!   dialogue linger          what a protocol needs of a connection; after our FIN
 //!   connection closing       the life of one connection, and its end
-//!   echo requests speaker    the echo; all other protocols
+//!   echo                     the echo
+//!     transfer                 its bytes into a pipe and out of what is held
+//!   requests speaker         all other protocols
 //!   quota settings           connections by address; limits
 //!   table                    all connections, and the one function that closes
 //!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has

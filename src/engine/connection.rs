@@ -165,6 +165,11 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         self.pursuit() == Pursuit::Busy
     }
 
+    /// Whether a request is being received of which a part was consumed.
+    pub(super) fn is_midway(&self) -> bool {
+        self.pursuit() == Pursuit::Receiving
+    }
+
     /// Whether a request is being received.
     pub(super) fn is_receiving(&self) -> bool {
         matches!(self.pursuit(), Pursuit::Held | Pursuit::Receiving)

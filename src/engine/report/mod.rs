@@ -254,8 +254,8 @@ pub struct Report {
     /// Connections of the stop that were closed without proof that the peer's kernel has
     /// everything.
     pub unconfirmed: u64,
-    /// Bytes of connections of the stop that came too late to be served, or were of a request that
-    /// was left incomplete.
+    /// What came too late to be served or was left incomplete on connections of the stop: bytes,
+    /// and requests of which all that came was consumed.
     pub(crate) untimely: u64,
     /// Bytes that had been handed to the kernel and were destroyed there: they count as unsent,
     /// not as written, but counters of a running server never fall.
@@ -263,10 +263,11 @@ pub struct Report {
 }
 
 impl Report {
-    /// Takes a connection of the stop into account. `is_proved`: its peer has everything.
-    pub(crate) fn judge(&mut self, is_proved: bool, bytes: &ByteCounts) {
+    /// Takes a connection of the stop into account. `is_proved`: its peer has everything;
+    /// `aborted`: requests that the peer left incomplete.
+    pub(crate) fn judge(&mut self, is_proved: bool, bytes: &ByteCounts, aborted: u64) {
         self.unconfirmed = self.unconfirmed.saturating_add(u64::from(!is_proved));
-        let untimely = bytes.late.saturating_add(bytes.incomplete);
+        let untimely = bytes.late.saturating_add(bytes.incomplete).saturating_add(aborted);
         self.untimely = self.untimely.saturating_add(untimely);
     }
 

@@ -254,6 +254,8 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
+        let aborted = |report: &Report| report.requests.map_or(0, |requests| requests.aborted);
+        let aborted_before = aborted(report);
         let settlement = Settlement {
             bytes: &mut report.bytes,
             requests: &mut report.requests,
@@ -267,7 +269,8 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
         if judged {
-            report.judge(proof == Proof::Acknowledged, &closing.bytes);
+            let aborted = aborted(report).saturating_sub(aborted_before);
+            report.judge(proof == Proof::Acknowledged, &closing.bytes, aborted);
         }
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);

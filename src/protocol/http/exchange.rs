@@ -226,7 +226,8 @@ impl HttpState {
             Ok(next) => next,
             Err(status) if is_first => return self.refuse(status.into(), output),
             Err(_) => {
-                // Without its last chunk the answer is not complete, as the client can see.
+                // Without the last chunk the client sees that something was wrong.
+                output.end_answer();
                 self.stage = Stage::Over;
                 return;
             }

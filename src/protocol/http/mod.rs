@@ -36,7 +36,7 @@ const PAGE: u64 = 13;
 /// number, 413 for a body of more than 1 GiB, 417, 431 for a head of more than 64 KiB or 128
 /// fields, 501 for other methods and codings, 505. All but 404 end the connection. A body that
 /// turns out to be bad when a part of it has been answered ends the connection without the end of
-/// the answer.
+/// the answer's body, and this is the answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Http {
     page: u64,
@@ -147,12 +147,11 @@ impl Http {
         if has_body && head.expects_continue {
             reply::put_continue(output);
         }
+        // Also where a body is to come: what never comes in full is given up by the client.
+        output.begin_request();
         if has_body && head.method != Method::Post {
             state.stage = Stage::Skip(Body::new(head.framing));
         } else {
-            if !has_body {
-                output.begin_request();
-            }
             self.delay(state, output, context);
         }
     }
@@ -199,10 +198,7 @@ impl Protocol for Http {
                 Stage::Skip(body) => match state.skip(body, input, output) {
                     Some(body) => state.stage = Stage::Skip(body),
                     None if matches!(state.stage, Stage::Over) => {}
-                    None => {
-                        output.begin_request();
-                        self.delay(state, output, context);
-                    }
+                    None => self.delay(state, output, context),
                 },
                 Stage::Copy(body) => state.copy(body, input, output, context),
                 Stage::Delay { .. } | Stage::Send { .. } | Stage::Over => break,

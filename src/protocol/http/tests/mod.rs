@@ -124,6 +124,26 @@ fn a_post_is_answered_with_its_body() {
 }
 
 #[test]
+fn a_request_is_outstanding_from_its_head_on() {
+    let delayed = || Loopback::new(Http::new().with_delay(Duration::from_secs(60)));
+    for (request, status) in [
+        (post("Content-Length: 5\r\n", "ab"), Status::Receiving),
+        (post("Transfer-Encoding: chunked\r\n", "5\r\nab"), Status::Receiving),
+        (get("Content-Length: 5\r\n"), Status::Receiving),
+        (get("Transfer-Encoding: chunked\r\n"), Status::Receiving),
+    ] {
+        let line = serve(&request);
+        assert_eq!((line.outstanding(), line.status()), (Some(1), Some(status)));
+        let mut line = delayed();
+        line.send(&request);
+        assert_eq!((line.outstanding(), line.account.requests), (Some(1), 1));
+    }
+    let mut line = delayed();
+    line.send(&post("Content-Length: 5\r\n", "abcde"));
+    assert_eq!((line.outstanding(), line.status()), (Some(1), Some(Status::Busy)));
+}
+
+#[test]
 fn a_post_streams() {
     let size: usize = 10 << 20;
     let mut line = Loopback::with_window(Http::new(), 1 << 20);

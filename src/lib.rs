@@ -253,8 +253,9 @@
 //! event_loop               EventLoop: poll, waker, signals and server
 //!   turn_times signals builder
 //! sim                      whole lives of a server, simulated (tests)
-//!   random link direction duplex peer plan door line draw network shared
-//!   end accept kernel exchange host inside check account act verdict corner
+//!   random link direction duplex speech request source oracle transcript peer plan door desk line
+//!   draw network shared end accept kernel talk worker recorder exchange host inside check tally
+//!   account act verdict spoken corner
 //! load                     the load generator; it uses none of the above but the error
 //!   clock random latency audit results counts
 //!   payload target stream connection verification

@@ -277,11 +277,11 @@
 //!   signal report            inherited signals; netgrace report
 //!   serve::unix_socket serve::transfer serve::handover serve::args serve::settings serve::bind
 //!   admin                    serve --admin
-//!     request page pages
+//!     request process page pages
 //!   serve                    netgrace serve
 //!     inherited listening      sockets of a service manager; all listening sockets
 //!     predecessor successor    replacement by a new process
-//!     manager report service   the service manager, the log, the running server
+//!     manager report progress service  the service manager, the log, the running server
 //!   bench                    netgrace bench
 //!     condition value args host limit interface settings usage
 //!     outcome figure chart progress stdout server verdict

@@ -9,11 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::geteuid;
+
+use crate::host::has;
 use crate::promise::client::{End, Seen};
 use crate::promise::distant::{FAR, rounds};
 use crate::promise::network::{Network, SERVER};
 use crate::promise::storm::{Stormed, storm_while};
-use crate::support::{Directory, Outcome, Server, netgrace, run};
+use crate::storm::Unprivileged;
+use crate::support::{Directory, Outcome, Process, Server, netgrace, run};
 
 const SERVERS: usize = 2;
 
@@ -118,6 +122,25 @@ fn servers_of_a_group_are_replaced_and_nobody_is_reset() {
 fn distant_clients_of_a_group_are_not_reset_either() {
     let Some(network) = Network::new(FAR) else { return };
     let start = |args: &[&str]| network.server.run(|| Server::start(args));
+    let group = Group::new(&format!("{SERVER}:0"), start);
+    let client = &network.client;
+    replace(group, |address, is_over| {
+        let is_on = || !is_over.load(Ordering::Relaxed);
+        client.run(|| storm_while(address, Duration::from_millis(1), is_on))
+    });
+}
+
+/// The gate that needs no privilege.
+#[test]
+fn servers_without_privileges_reset_nobody_either() {
+    if !geteuid().is_root() || !has("setpriv") {
+        return;
+    }
+    let Some(network) = Network::new(FAR) else { return };
+    let unprivileged = Unprivileged::new();
+    let command = |args: &[&str]| unprivileged.command(args);
+    let start =
+        |args: &[&str]| network.server.run(|| Server::start_as(args, command, Process::spawn));
     let group = Group::new(&format!("{SERVER}:0"), start);
     let client = &network.client;
     replace(group, |address, is_over| {

@@ -38,7 +38,7 @@ impl Progress {
         if !Self::is_watched(stats.phase) {
             return None;
         }
-        let begun = self.begun.get_or_insert(Begun {
+        let begun = self.begun.get_or_insert_with(|| Begun {
             at: now,
             closed: stats.closed,
             due: now.checked_add(EVERY),

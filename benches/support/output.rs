@@ -92,7 +92,7 @@ pub fn json(comparison: &Comparison, machine: &Machine, rows: &[Row]) -> Value {
                 "what": case.what,
                 "unit": case.figure.unit(),
                 "better": case.figure.better(),
-                "pairs": pairs.iter().filter(|pair| pair.is_tried()).map(json_pair).collect::<Vec<_>>(),
+                "pairs": pairs.iter().filter(|p| p.is_tried()).map(json_pair).collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -305,7 +305,7 @@ fn overdue(
     let late = over(when - since.min(when), quiet);
     let patience = PATIENCE.max(grace.saturating_mul(5)).max(round.saturating_mul(10));
     // A request that is served while it comes is waited for as long as it goes on coming.
-    let patient_since = if line.is_midway() { requested.max(line.last_byte) } else { requested };
+    let patient_since = if line.is_midway() { requested.max(since) } else { requested };
     let half = line.is_receiving() && !over(when - patient_since.min(when), patience);
     (dry && late && !half).then_some("quiet, and not done")
 }

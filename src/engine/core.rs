@@ -62,6 +62,8 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) timers: Timers,
     /// More connections are to be resumed than one turn does.
     pub(super) more_resumes: bool,
+    /// Memory for those that a protocol names in one turn.
+    pub(super) named: Vec<u32>,
 }
 
 #[cfg(any(test, feature = "_internals"))]
@@ -93,6 +95,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             turns: 0,
             timers: Timers::default(),
             more_resumes: false,
+            named: Vec::new(),
         }
     }
 
@@ -190,6 +193,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
 
     /// Closes a connection; every close comes through here.
     pub(super) fn close(&mut self, at: u32, reason: CloseReason, proof: Proof) {
+        self.timers.set(at, None);
         self.table.close(at, reason, proof, self.stop.phase() > Phase::Running);
     }
 }

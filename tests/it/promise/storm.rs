@@ -11,6 +11,9 @@ use crate::promise::client::{End, Seen};
 
 const MESSAGE: [u8; 16] = *b"said on arrival\n";
 
+/// How long the last callers are waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What became of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -24,6 +27,9 @@ struct Caller {
     stream: Option<TcpStream>,
     /// Whether its message is on its way.
     is_connected: bool,
+    since: Instant,
+    /// The time that its connect took.
+    waited: Option<Duration>,
     received: Vec<u8>,
     fate: Option<Fate>,
 }
@@ -34,13 +40,24 @@ impl Caller {
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, token, both)?;
         let received = Vec::new();
-        Ok(Self { stream: Some(stream), is_connected: false, received, fate: None })
+        Ok(Self {
+            stream: Some(stream),
+            is_connected: false,
+            since: Instant::now(),
+            waited: None,
+            received,
+            fate: None,
+        })
     }
 
     /// Does what can be done now, and closes at the end.
     fn go_on(&mut self) {
         let Some(stream) = &mut self.stream else { return };
-        match step(stream, &mut self.is_connected, &mut self.received) {
+        let stepped = step(stream, &mut self.is_connected, &mut self.received);
+        if self.is_connected {
+            self.waited.get_or_insert_with(|| self.since.elapsed());
+        }
+        match stepped {
             Ok(true) => self.fate = Some(Fate::Ended(End::Fin)),
             Ok(false) => return,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => return,
@@ -93,22 +110,49 @@ fn step(
 /// what those saw who were connected; what they said counts as handed over, whenever they did.
 #[track_caller]
 pub fn storm(address: SocketAddr, every: Duration, lasts: Duration) -> Vec<Seen> {
+    let start = Instant::now();
+    storm_while(address, every, || start.elapsed() < lasts).seen
+}
+
+/// What a storm has done.
+#[derive(Debug)]
+pub struct Stormed {
+    /// What those saw who were connected.
+    pub seen: Vec<Seen>,
+    /// Those that were refused, or never connected.
+    pub refused: usize,
+    /// The longest time that a connect took.
+    pub slowest: Duration,
+}
+
+/// The same for as long as a condition holds.
+#[track_caller]
+pub fn storm_while(
+    address: SocketAddr,
+    every: Duration,
+    mut rages: impl FnMut() -> bool,
+) -> Stormed {
     let mut poll = Poll::new().expect("a poll");
     let mut events = Events::with_capacity(1024);
     let mut callers: Vec<Caller> = Vec::new();
-    let start = Instant::now();
-    let deadline = start + lasts + Duration::from_secs(10);
-    let mut next = start;
+    let mut next = Instant::now();
+    let mut deadline = next + PATIENCE;
     loop {
         let now = Instant::now();
-        let is_raging = now < start + lasts;
+        let is_raging = rages();
+        if is_raging {
+            deadline = now + PATIENCE;
+        }
         while is_raging && next <= now {
             let token = Token(callers.len());
             callers.push(Caller::call(address, &poll, token).expect("a socket"));
             next += every;
         }
         if now > deadline || !is_raging && callers.iter().all(|caller| caller.fate.is_some()) {
-            return callers.iter().filter_map(Caller::seen).collect();
+            let seen: Vec<Seen> = callers.iter().filter_map(Caller::seen).collect();
+            let slowest = callers.iter().filter_map(|caller| caller.waited).max();
+            let refused = callers.len() - seen.len();
+            return Stormed { seen, refused, slowest: slowest.unwrap_or_default() };
         }
         let wait = if is_raging { every } else { Duration::from_millis(20) };
         match poll.poll(&mut events, Some(wait)) {

@@ -1,0 +1,150 @@
+//! Several servers on one port (SO_REUSEPORT), replaced one after another under a storm of
+//! connects: nobody is reset, nobody is refused, and their reports add up.
+//!
+//! `NETGRACE_REPEAT=20 cargo test --test it group` for 20 replacements of each kind.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::geteuid;
+
+use crate::host::has;
+use crate::promise::client::{End, Seen};
+use crate::promise::distant::{FAR, rounds};
+use crate::promise::network::{Network, SERVER};
+use crate::promise::storm::{Stormed, storm_while};
+use crate::storm::Unprivileged;
+use crate::support::{Directory, Outcome, Process, Server, netgrace, run};
+
+const SERVERS: usize = 2;
+
+/// Servers on one port, each started by `start`.
+struct Group<F> {
+    start: F,
+    address: SocketAddr,
+    servers: Vec<Server>,
+    /// How those that were stopped have ended.
+    outcomes: Vec<Outcome>,
+}
+
+impl<F: Fn(&[&str]) -> Server> Group<F> {
+    #[track_caller]
+    fn new(first: &str, start: F) -> Self {
+        let server = join(&start, first);
+        let address = server.address();
+        let mut group = Self { start, address, servers: vec![server], outcomes: Vec::new() };
+        while group.servers.len() < SERVERS {
+            group.grow();
+        }
+        group
+    }
+
+    #[track_caller]
+    fn grow(&mut self) {
+        self.servers.push(join(&self.start, &self.address.to_string()));
+    }
+
+    /// Stops the oldest one.
+    #[track_caller]
+    fn shrink(&mut self) {
+        self.outcomes.push(self.servers.remove(0).stop());
+    }
+}
+
+#[track_caller]
+fn join(start: &impl Fn(&[&str]) -> Server, address: &str) -> Server {
+    start(&["-l", address, "--reuse-port", "--report", "-"])
+}
+
+/// Replaces servers, the new one first, under a storm that `rage` runs; then stops all.
+#[track_caller]
+fn replace<F: Fn(&[&str]) -> Server>(
+    mut group: Group<F>,
+    rage: impl FnOnce(SocketAddr, &AtomicBool) -> Stormed + Send,
+) {
+    let (is_over, address) = (AtomicBool::new(false), group.address);
+    let stormed = thread::scope(|scope| {
+        let storm = scope.spawn(|| rage(address, &is_over));
+        for _ in 0..rounds() {
+            thread::sleep(Duration::from_millis(100));
+            group.grow();
+            group.shrink();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        // Those whose SYN was dropped repeat it after 1 s.
+        thread::sleep(Duration::from_millis(1500));
+        while !group.servers.is_empty() {
+            group.shrink();
+        }
+        storm.join().expect("a storm")
+    });
+    let Stormed { seen, refused, slowest } = stormed;
+    let is_short = |seen: &&Seen| seen.end != End::Fin || seen.is_short() || !seen.is_intact;
+    let (lost, all) = (seen.iter().filter(is_short).count(), seen.len());
+    println!("{} replaced, {all} connected, {lost} lost, slowest {slowest:?}", rounds());
+    assert!(all > 100 * rounds(), "only {all} were connected");
+    assert_eq!((lost, refused), (0, 0), "of {all}");
+    let merged = merge(group.outcomes);
+    assert_eq!(merged["reports"], rounds() + SERVERS);
+    assert_eq!(merged["connections"]["accepted"], all);
+    let received: usize = seen.iter().map(|seen| seen.received).sum();
+    assert_eq!(merged["bytes"]["written"], received);
+    assert!(merged["connections"]["half_open"].is_null(), "unknown beside others");
+}
+
+/// The reports of all as one.
+#[track_caller]
+fn merge(outcomes: Vec<Outcome>) -> serde_json::Value {
+    let directory = Directory::new();
+    let mut args = vec!["report".to_owned(), "--merge".to_owned()];
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let path = directory.join(&format!("{index}.json"));
+        fs::write(&path, outcome.exits(0).stdout).expect("written");
+        args.push(path.to_str().expect("UTF-8").to_owned());
+    }
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    run(&mut netgrace(&args)).exits(0).report()
+}
+
+#[test]
+fn servers_of_a_group_are_replaced_and_nobody_is_reset() {
+    let group = Group::new("127.0.0.1:0", Server::start);
+    replace(group, |address, is_over| {
+        storm_while(address, Duration::from_millis(1), || !is_over.load(Ordering::Relaxed))
+    });
+}
+
+/// Handshakes take 40 ms: those that are half open when a listener closes would be lost with it.
+#[test]
+fn distant_clients_of_a_group_are_not_reset_either() {
+    let Some(network) = Network::new(FAR) else { return };
+    let start = |args: &[&str]| network.server.run(|| Server::start(args));
+    let group = Group::new(&format!("{SERVER}:0"), start);
+    let client = &network.client;
+    replace(group, |address, is_over| {
+        let is_on = || !is_over.load(Ordering::Relaxed);
+        client.run(|| storm_while(address, Duration::from_millis(1), is_on))
+    });
+}
+
+/// The gate that needs no privilege.
+#[test]
+fn servers_without_privileges_reset_nobody_either() {
+    if !geteuid().is_root() || !has("setpriv") {
+        return;
+    }
+    let Some(network) = Network::new(FAR) else { return };
+    let unprivileged = Unprivileged::new();
+    let command = |args: &[&str]| unprivileged.command(args);
+    let start =
+        |args: &[&str]| network.server.run(|| Server::start_as(args, command, Process::spawn));
+    let group = Group::new(&format!("{SERVER}:0"), start);
+    let client = &network.client;
+    replace(group, |address, is_over| {
+        let is_on = || !is_over.load(Ordering::Relaxed);
+        client.run(|| storm_while(address, Duration::from_millis(1), is_on))
+    });
+}

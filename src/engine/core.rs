@@ -62,8 +62,6 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) timers: Timers,
     /// More connections are to be resumed than one turn does.
     pub(super) more_resumes: bool,
-    /// Memory for those that a protocol names in one turn.
-    pub(super) named: Vec<u32>,
 }
 
 #[cfg(any(test, feature = "_internals"))]
@@ -95,7 +93,6 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             turns: 0,
             timers: Timers::default(),
             more_resumes: false,
-            named: Vec::new(),
         }
     }
 

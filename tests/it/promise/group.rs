@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::geteuid;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use crate::host::has;
 use crate::promise::client::{End, Seen};
 use crate::promise::distant::{FAR, rounds};
 use crate::promise::network::{Network, SERVER};
 use crate::promise::storm::{Stormed, storm_while};
+use crate::replace::{Installed, first_line, wait_for_end};
 use crate::storm::Unprivileged;
 use crate::support::{Directory, Outcome, Process, Server, netgrace, run};
 
@@ -147,4 +148,82 @@ fn servers_without_privileges_reset_nobody_either() {
         let is_on = || !is_over.load(Ordering::Relaxed);
         client.run(|| storm_while(address, Duration::from_millis(1), is_on))
     });
+}
+
+/// A process of a group that hands over to a successor of its own.
+struct Line {
+    installed: Installed,
+    first: Option<Process>,
+    handed_over: usize,
+}
+
+impl Line {
+    #[track_caller]
+    fn start(network: &Network, address: &str) -> (Self, String) {
+        let installed = Installed::new();
+        let ports = installed.directory.join("ports");
+        let path = ports.to_str().expect("UTF-8");
+        let args = ["-l", address, "--reuse-port", "--port-file", path];
+        let first = Some(network.server.run(|| installed.start(&args)));
+        (Self { installed, first, handed_over: 0 }, first_line(&ports))
+    }
+
+    fn pid(&self) -> Pid {
+        let first = self.first.as_ref();
+        let first = first.and_then(|process| Pid::from_raw(process.pid().cast_signed()));
+        first.unwrap_or_else(|| self.installed.successor())
+    }
+
+    #[track_caller]
+    fn hand_over(&mut self) {
+        let old = self.pid();
+        kill_process(old, Signal::USR2).expect("a signal");
+        self.handed_over += 1;
+        self.installed.wait_for_log("has closed its copies of the sockets", self.handed_over);
+        match self.first.take() {
+            Some(process) => drop(process.finish().exits(0)),
+            None => wait_for_end(old),
+        }
+    }
+
+    #[track_caller]
+    fn end(self) {
+        let last = self.pid();
+        kill_process(last, Signal::TERM).expect("a signal");
+        wait_for_end(last);
+        let log = self.installed.log();
+        assert_eq!(log.matches("; grade ").count(), self.handed_over + 1, "{log}");
+        assert!(!log.contains("grade lossy"), "{log}");
+    }
+}
+
+/// No listener is closed, so nobody has to repeat a SYN.
+#[test]
+fn servers_that_hand_their_sockets_over_keep_nobody_waiting() {
+    let Some(network) = Network::new(FAR) else { return };
+    let (first, address) = Line::start(&network, &format!("{SERVER}:0"));
+    let mut lines = vec![first];
+    lines.resize_with(SERVERS, || Line::start(&network, &address).0);
+    let (is_over, target) = (AtomicBool::new(false), address.parse().expect("an address"));
+    let (is_over, network) = (&is_over, &network);
+    let stormed = thread::scope(|scope| {
+        let is_on = move || !is_over.load(Ordering::Relaxed);
+        let every = Duration::from_millis(1);
+        let rage = move || network.client.run(|| storm_while(target, every, is_on));
+        let storm = scope.spawn(rage);
+        for round in 0..rounds() {
+            thread::sleep(Duration::from_millis(100));
+            lines[round % SERVERS].hand_over();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        lines.into_iter().for_each(Line::end);
+        storm.join().expect("a storm")
+    });
+    let Stormed { seen, refused, slowest } = stormed;
+    let is_short = |seen: &&Seen| seen.end != End::Fin || seen.is_short() || !seen.is_intact;
+    let (lost, all) = (seen.iter().filter(is_short).count(), seen.len());
+    println!("{} handed over, {all} connected, {lost} lost, slowest {slowest:?}", rounds());
+    assert!(all > 100 * rounds(), "only {all} were connected");
+    assert_eq!((lost, refused), (0, 0), "of {all}");
+    assert!(slowest < Duration::from_millis(900), "{slowest:?}: a SYN was repeated");
 }

@@ -60,7 +60,7 @@ fn loaded(bench: &Bench, name: &str) -> (Server, Command) {
     let server = Server::start(&[]);
     let mut command = bench.script(PAGE, name, &[]);
     command.env("TARGET", server.address().to_string());
-    command.env("LOAD", "-c 31 -r 310 -d 500ms").env("LEAD", "3");
+    command.env("LOAD", "-c 31 -r 310 -d 500ms").env("LEAD", "6");
     (server, command)
 }
 
@@ -135,7 +135,8 @@ fn pods(bench: &Bench, server: &Server, workers: usize) -> Vec<Child> {
         let args: Vec<String> = command.iter().skip(1).map(expand).collect();
         let args: Vec<&str> = args.iter().map(String::as_str).collect();
         // The last value of a flag counts.
-        let mut command = netgrace(&[&args[..], &["-c", "40", "-r", "400", "-d", "500ms"]].concat());
+        let less = ["-c", "40", "-r", "400", "-d", "500ms"];
+        let mut command = netgrace(&[&args[..], &less].concat());
         let log = fs::File::create(bench.place(&format!("pod.{index}"))).expect("a log");
         command.stderr(log.try_clone().expect("a clone")).stdout(log).stdin(Stdio::null());
         command.env("JOB_COMPLETION_INDEX", index.to_string()).spawn().expect("a pod")
@@ -157,7 +158,7 @@ fn by_an_indexed_job_each_pod_has_its_share() {
     bench.install("kubectl", KUBECTL);
     fs::write(bench.place("load.yaml"), job).expect("a job");
     let (server, mut command) = loaded(&bench, "job.sh");
-    command.env("LEAD", "4");
+    command.env("LEAD", "8");
     thread::scope(|scope| {
         scope.spawn(|| {
             for mut pod in pods(&bench, &server, workers) {
@@ -180,6 +181,7 @@ fn the_flags_on_the_page_are_those_of_the_program() {
     assert!(flags.len() > 10, "{flags:?}");
     for flag in flags {
         let flag = flag.split([' ', '=']).next().expect("a flag");
-        assert!(help.contains(&format!("{flag} <")) || help.contains(&format!("{flag}\n")), "{flag}");
+        let known = [format!("{flag} <"), format!("{flag}\n")];
+        assert!(known.iter().any(|known| help.contains(known)), "{flag}");
     }
 }

@@ -227,7 +227,9 @@
 //!   call pipe buffer         reads and writes, kernel pipes, pending output
 //!   dialogue linger          what a protocol needs of a connection; after our FIN
 //!   connection closing       the life of one connection, and its end
-//!   echo requests speaker    the echo; all other protocols
+//!   echo                     the echo
+//!     transfer                 its bytes into a pipe and out of what is held
+//!   requests speaker         all other protocols
 //!   quota settings           connections by address; limits
 //!   table                    all connections, and the one function that closes
 //!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has
@@ -251,8 +253,9 @@
 //! event_loop               EventLoop: poll, waker, signals and server
 //!   turn_times signals builder
 //! sim                      whole lives of a server, simulated (tests)
-//!   random link direction duplex peer plan door line draw network shared
-//!   end accept kernel exchange host inside check account act verdict corner
+//!   random link direction duplex speech request source oracle transcript peer plan door desk line
+//!   draw network shared end accept kernel talk worker recorder exchange host inside check tally
+//!   account act verdict spoken corner
 //! load                     the load generator; it uses none of the above but the error
 //!   clock random latency audit results counts
 //!   payload target stream connection verification

@@ -74,6 +74,10 @@ impl Stream for Socket {
         pipe.drain_to(&self.0, most)
     }
 
+    fn peek(&mut self) -> io::Result<usize> {
+        self.0.peek(&mut [0])
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }

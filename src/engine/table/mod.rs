@@ -254,6 +254,8 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
+        let aborted = |report: &Report| report.requests.map_or(0, |requests| requests.aborted);
+        let aborted_before = aborted(report);
         let settlement = Settlement {
             bytes: &mut report.bytes,
             requests: &mut report.requests,
@@ -266,8 +268,9 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
-        if judged && proof != Proof::Acknowledged {
-            report.unconfirmed = report.unconfirmed.saturating_add(1);
+        if judged {
+            let aborted = aborted(report).saturating_sub(aborted_before);
+            report.judge(proof == Proof::Acknowledged, &closing.bytes, aborted);
         }
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);
@@ -294,9 +297,9 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         }
     }
 
-    /// Makes the longest pause end. Returns whether there was one.
-    pub(crate) fn resume(&mut self, mark: Tick) -> bool {
-        let Some(at) = self.paused.front() else { return false };
+    /// Makes the longest pause end. Returns whose it was, if there was one.
+    pub(crate) fn resume(&mut self, mark: Tick) -> Option<u32> {
+        let at = self.paused.front()?;
         if let Some(connection) = self.get_mut(at) {
             connection.touch(mark);
         }
@@ -306,7 +309,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         }
         self.unwait(at);
         self.make_ready(at);
-        true
+        Some(at)
     }
 
     /// Takes a slot off the list of those that wait for work, to be done before its connection

@@ -110,9 +110,12 @@ impl Host {
     /// The loop of the host: the lines with `echo` or `lines` in them are all that a server needs.
     fn run(mut self) -> io::Result<[Report; 2]> {
         let mut events = Events::with_capacity(32);
-        while !(self.quits && self.echo.is_finished() && self.lines.is_finished()) {
+        loop {
             self.echo.end_turn(self.poll.registry(), Instant::now());
             self.lines.end_turn(self.poll.registry(), Instant::now());
+            if self.quits && self.echo.is_finished() && self.lines.is_finished() {
+                return Ok([self.echo.report().clone(), self.lines.report().clone()]);
+            }
             let deadlines = [self.echo.next_deadline(), self.lines.next_deadline()];
             let deadline = deadlines.into_iter().flatten().min();
             let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));
@@ -130,7 +133,6 @@ impl Host {
                 }
             }
         }
-        Ok([self.echo.report().clone(), self.lines.report().clone()])
     }
 
     fn obey(&mut self) {

@@ -41,6 +41,8 @@ mod bench_workers;
 mod cli;
 #[cfg(feature = "cli")]
 mod console;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod counts;
 #[cfg(feature = "cli")]
 mod crowd;
 mod embed;

@@ -28,8 +28,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
 
     fn run(&mut self, at: u32, ready: Readiness, probe: bool) {
         let phase = self.stop.phase();
-        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
-        if phase == Phase::Draining && is_open && !self.visits.get(at).is_visited() {
+        if phase == Phase::Draining && self.is_unvisited(at) {
             self.visit(at);
         }
         let room = self.room();
@@ -41,14 +40,16 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let was_held_back = phase > Phase::Running && connection.is_held_back();
         let was_receiving = phase > Phase::Running && connection.is_receiving();
         let flow = connection.pump(ready, probe, &mut io);
-        let is_free = !connection.is_held_back() && !connection.is_receiving();
         let released = was_held_back && !connection.is_held_back();
-        let is_calm = is_free && (was_held_back || was_receiving);
+        let is_calm = (was_held_back || was_receiving)
+            && !connection.is_held_back()
+            && !connection.is_receiving();
         if released {
             connection.touch(mark);
         }
         let active = connection.active();
-        if (was_held_back || connection.is_held_back())
+        if phase >= Phase::Draining
+            && (was_held_back || connection.is_held_back())
             && let Some(visit) = self.visits.get_mut(at)
         {
             visit.hold_back(self.clock.tick());
@@ -73,6 +74,11 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.reschedule(at);
             }
         }
+    }
+
+    fn is_unvisited(&self, at: u32) -> bool {
+        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
+        is_open && !self.visits.get(at).is_visited()
     }
 
     /// Visits those that wait on the timer wheel for the end of their idle time, which may lie far

@@ -2,7 +2,7 @@
 
 use super::connection::Stage;
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE, SLOTS};
-use super::dialogue::{Flow, IoLimits, LEAST_ROOM, Speaks};
+use super::dialogue::{Flow, IoLimits, LEAST_ROOM, Pursuit, Speaks};
 use super::phase::Phase;
 use super::stream::Stream;
 use crate::config::Drain;
@@ -38,7 +38,8 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let Some((connection, mut io)) = self.io(at, limits) else { return };
         let before = connection.active();
         let was_held_back = phase > Phase::Running && connection.is_held_back();
-        let was_receiving = phase > Phase::Running && connection.is_receiving();
+        // With a call to be made it may have been receiving.
+        let was_receiving = phase > Phase::Running && connection.pursuit() != Pursuit::Idle;
         let flow = connection.pump(ready, probe, &mut io);
         let released = was_held_back && !connection.is_held_back();
         let is_calm = (was_held_back || was_receiving)
@@ -113,6 +114,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             let Some(at) = self.table.resume(self.clock.mark()) else { return };
             if let Some(visit) = self.visits.get_mut(at) {
                 visit.hold_back(self.clock.tick());
+            }
+            if self.stop.phase() == Phase::Draining {
+                self.reschedule(at);
             }
         }
     }

@@ -36,7 +36,7 @@ cargo bench --bench stops -- [OPTION]...
   --smoke        3 stops of each
   --only NAME    only the servers whose name begins so; may be repeated
   --json FILE    all findings as JSON
-  --list         name the servers and how each is installed
+  --list         name the servers, how each is installed, and which manual recommends the stop
 Programs are looked for in PATH.";
 
 /// The servers of a smoke under `cargo test`.
@@ -113,7 +113,10 @@ impl Task {
         let rows: Vec<&Row> = ROWS.iter().filter(is_wanted).collect();
         if self.is_list {
             for row in rows {
-                println!("{:28} {:34} {}", row.name, row.how, row.install);
+                println!("{:28} {:40} {}", row.name, row.how, row.install);
+                if let Some(manual) = row.manual {
+                    println!("{:28} \u{2605} {manual}", "");
+                }
             }
             return Ok(());
         }

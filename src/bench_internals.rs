@@ -63,6 +63,10 @@ impl Stream for Line {
         Ok(0)
     }
 
+    fn peek(&mut self) -> io::Result<usize> {
+        if self.1 == self.0.get() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(1) }
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -227,9 +227,12 @@
 //!   call pipe buffer         reads and writes, kernel pipes, pending output
 //!   dialogue linger          what a protocol needs of a connection; after our FIN
 //!   connection closing       the life of one connection, and its end
-//!   echo requests speaker    the echo; all other protocols
+//!   echo                     the echo
+//!     transfer                 its bytes into a pipe and out of what is held
+//!   requests speaker         all other protocols
 //!   quota settings           connections by address; limits
 //!   table                    all connections, and the one function that closes
+//!     mod ahead                asking the kernel about many at once
 //!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has
 //!   drive resume             on an event; on demand of a protocol
 //!   done stop due            when a connection is done; the stop; what is due by time
@@ -249,7 +252,7 @@
 //!   core                     engine, acceptor and requests on any poll, real or simulated
 //!   mod registration         joining and leaving a poll
 //! event_loop               EventLoop: poll, waker, signals and server
-//!   turn_times signals builder
+//!   turn_times signals spin builder
 //! sim                      whole lives of a server, simulated (tests)
 //!   random link direction duplex speech request source oracle transcript peer plan door desk line
 //!   draw network shared end accept kernel talk worker recorder exchange host inside check tally
@@ -275,11 +278,11 @@
 //!   signal report            inherited signals; netgrace report
 //!   serve::unix_socket serve::transfer serve::handover serve::args serve::settings serve::bind
 //!   admin                    serve --admin
-//!     request page pages
+//!     request process page pages
 //!   serve                    netgrace serve
 //!     inherited listening      sockets of a service manager; all listening sockets
 //!     predecessor successor    replacement by a new process
-//!     manager report service   the service manager, the log, the running server
+//!     manager report progress service  the service manager, the log, the running server
 //!   bench                    netgrace bench
 //!     condition value args host limit interface settings usage
 //!     outcome figure chart progress stdout server verdict

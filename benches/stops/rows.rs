@@ -7,8 +7,8 @@ pub struct Row {
     pub name: &'static str,
     /// How it is stopped, for the table.
     pub how: &'static str,
-    /// This is how its own manual recommends to stop it gracefully.
-    pub is_advised: bool,
+    /// Where its own manual recommends to stop it gracefully in this way.
+    pub manual: Option<&'static str>,
     /// What must be there.
     pub program: &'static str,
     /// The line that installs it.
@@ -26,7 +26,7 @@ pub struct Row {
 impl Row {
     /// Returns the name, marked where the manual recommends this.
     pub fn title(&self) -> String {
-        let mark = if self.is_advised { " \u{2605}" } else { "" };
+        let mark = if self.manual.is_some() { " \u{2605}" } else { "" };
         format!("{}{mark}", self.name)
     }
 }
@@ -34,7 +34,7 @@ impl Row {
 const BASE: Row = Row {
     name: "",
     how: "SIGTERM",
-    is_advised: false,
+    manual: None,
     program: "",
     install: "",
     version: &[],
@@ -52,7 +52,7 @@ const NETGRACE: Row = Row {
     version: &["{netgrace}", "--version"],
     command: &["{netgrace}", "serve", "-q", "--protocol", "http", "-l", "127.0.0.1:{port}"],
     slow_path: "/bytes/196608",
-    is_advised: true,
+    manual: Some("README, \"What a stop promises\""),
     is_quick: true,
     ..BASE
 };
@@ -125,7 +125,7 @@ const NODE: Row = Row {
 
 const GUNICORN: Row = Row {
     name: "gunicorn sync",
-    is_advised: true,
+    manual: Some("docs.gunicorn.org, \"Signal Handling\""),
     program: "gunicorn",
     install: "pip install gunicorn uvicorn",
     version: &["gunicorn", "--version"],
@@ -154,7 +154,7 @@ const PYTHON: Row = Row {
 };
 
 const BUILT: Row = Row {
-    is_advised: true,
+    manual: Some("docs.rs, the example of its graceful shutdown"),
     program: "cargo",
     install: "rustup or apt-get install cargo; it is built with crates from the registry",
     builds: Some(&["cargo", "build", "--release", "--quiet"]),
@@ -164,22 +164,32 @@ const BUILT: Row = Row {
 pub const ROWS: &[Row] = &[
     NETGRACE,
     NGINX,
-    Row { how: "SIGQUIT", signal: "QUIT", is_advised: true, ..NGINX },
+    Row {
+        how: "SIGQUIT",
+        signal: "QUIT",
+        manual: Some("nginx.org, \"Controlling nginx\""),
+        ..NGINX
+    },
     HAPROXY,
-    Row { how: "SIGUSR1", signal: "USR1", is_advised: true, ..HAPROXY },
+    Row { how: "SIGUSR1", signal: "USR1", manual: Some("haproxy(1), \"SIGNALS\""), ..HAPROXY },
     APACHE,
-    Row { how: "SIGWINCH", signal: "WINCH", is_advised: true, ..APACHE },
+    Row {
+        how: "SIGWINCH",
+        signal: "WINCH",
+        manual: Some("httpd.apache.org, \"Stopping and Restarting\""),
+        ..APACHE
+    },
     LIGHTTPD,
     Row {
         how: "SIGINT, graceful-shutdown-timeout",
         signal: "INT",
-        is_advised: true,
+        manual: Some("redmine.lighttpd.net, \"Server Feature Flags\""),
         files: &[("lighttpd.conf", sources::LIGHTTPD_GRACEFUL)],
         ..LIGHTTPD
     },
     Row {
         name: "Caddy",
-        is_advised: true,
+        manual: Some("caddyserver.com, \"Command Line\", \"Signals\""),
         program: "caddy",
         install: "apt-get install caddy",
         version: &["caddy", "version"],
@@ -190,14 +200,14 @@ pub const ROWS: &[Row] = &[
     GO,
     Row {
         how: "SIGTERM: Server.Shutdown",
-        is_advised: true,
+        manual: Some("pkg.go.dev/net/http, \"Server.Shutdown\""),
         command: &["{dir}/server", "{port}", "shutdown"],
         ..GO
     },
     NODE,
     Row {
         how: "SIGTERM: server.close()",
-        is_advised: true,
+        manual: Some("nodejs.org, \"HTTP\", \"server.close()\""),
         command: &["node", "{dir}/server.js", "close"],
         ..NODE
     },
@@ -240,6 +250,7 @@ pub const ROWS: &[Row] = &[
     Row {
         name: "uvicorn",
         program: "uvicorn",
+        manual: Some("uvicorn.dev, \"Server Behavior\", \"Graceful Process Shutdown\""),
         version: &["uvicorn", "--version"],
         command: &["uvicorn", "--log-level", "error", "--port", "{port}", "asgi:app"],
         ..GUNICORN
@@ -247,7 +258,7 @@ pub const ROWS: &[Row] = &[
     PUMA,
     Row {
         how: "SIGTERM, drain_on_shutdown",
-        is_advised: true,
+        manual: Some("puma.io, \"Puma::DSL\", \"drain_on_shutdown\""),
         files: &[("config.ru", sources::RACK), ("puma.rb", sources::PUMA_DRAIN)],
         ..PUMA
     },

@@ -24,6 +24,11 @@ pub(crate) fn read(stream: &mut impl Stream, buffer: &mut [u8]) -> Result<usize,
     retry(|| stream.read(buffer))
 }
 
+/// Looks once whether a read would give something; zero is the peer's end.
+pub(crate) fn peek(stream: &mut impl Stream) -> Result<usize, Fault> {
+    retry(|| stream.peek())
+}
+
 /// Writes once; zero bytes taken is a fault.
 pub(crate) fn write(stream: &mut impl Stream, bytes: &[u8]) -> Result<usize, Fault> {
     not_zero(retry(|| stream.write(bytes)))
@@ -38,8 +43,8 @@ pub(crate) fn drain<S: Stream>(
     not_zero(retry(|| stream.drain(pipe, most)))
 }
 
-/// Moves bytes into an empty pipe once. `Ok(0)` carries no information: a read shows whether the
-/// stream ended, is empty, or broke.
+/// Moves bytes into an empty pipe once. `Ok(0)` carries no information: a peek or a read shows
+/// whether the stream ended, is empty, or broke.
 pub(crate) fn fill<S: Stream>(
     stream: &mut S,
     pipe: &mut S::Pipe,

@@ -53,22 +53,31 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         }
     }
 
-    /// The time after the request for which a client is waited for.
+    /// The time for which a client is waited for.
     fn patience(&self, at: u32) -> u32 {
         let graces = self.settings.idle_grace.millis().saturating_mul(PATIENCE_GRACES);
         let rounds = self.visits.get(at).plain_round().saturating_mul(PATIENCE_ROUNDS);
         graces.max(PATIENCE).max(rounds)
     }
 
+    /// The tick from which on the patience counts: the request to stop, or the last byte of a
+    /// request that is being served while it comes, whose end the protocol knows.
+    fn patient_since(&self, at: u32) -> Tick {
+        match self.table.get(at) {
+            Some(connection) if connection.is_midway() => connection.active().later(self.requested),
+            Some(_) | None => self.requested,
+        }
+    }
+
     fn is_patience_over(&self, at: u32) -> bool {
-        self.requested.age(self.clock.tick()) >= self.patience(at)
+        self.patient_since(at).age(self.clock.tick()) >= self.patience(at)
     }
 
     /// The tick at which an open connection may be done without another event.
     pub(super) fn look_at(&self, at: u32) -> Tick {
         let quiet = self.quiet_at(at);
         if self.table.get(at).is_some_and(Connection::is_receiving) {
-            quiet.later(self.requested.plus(self.patience(at)))
+            quiet.later(self.patient_since(at).plus(self.patience(at)))
         } else {
             quiet
         }

@@ -19,13 +19,18 @@ pub(crate) trait Stream: Read + Write {
     /// A new pipe.
     fn open_pipe() -> io::Result<Self::Pipe>;
 
-    /// Moves at most `most` bytes into an empty pipe. `Ok(0)` carries no information: a `read`
-    /// shows whether the queue is empty, the stream ended, or it broke. But an error of the
-    /// connection may be reported here and never again.
+    /// Moves at most `most` bytes into an empty pipe. `Ok(0)` carries no information, nor does
+    /// `WouldBlock`: a kernel may give it although bytes are queued. A `peek` or a `read` shows
+    /// whether the queue is empty, the stream ended, or it broke. But an error of the connection
+    /// may be reported here and never again.
     fn fill(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
 
     /// Moves at most `most` bytes out of a pipe; otherwise as `write`.
     fn drain(&mut self, pipe: &mut Self::Pipe, most: usize) -> io::Result<usize>;
+
+    /// What a `read` into a buffer of one byte would return, without taking the byte. An error of
+    /// the connection is reported here and never again.
+    fn peek(&mut self) -> io::Result<usize>;
 
     /// Sends the end of stream (FIN); reading goes on.
     fn shutdown_write(&mut self) -> io::Result<()>;
@@ -41,6 +46,14 @@ pub(crate) trait Stream: Read + Write {
 
     /// What the kernel says of the connection.
     fn status(&mut self, kernel: &mut Self::Kernel) -> Status;
+
+    /// Asks the kernel about some connections at once: the next `status` of each has the reply.
+    /// Replies that were not used are forgotten.
+    fn ask_ahead<'s>(_streams: impl Iterator<Item = &'s Self>, _kernel: &mut Self::Kernel)
+    where
+        Self: 's,
+    {
+    }
 
     /// Has what was received acknowledged at once (TCP_QUICKACK), so that a peer's Nagle delay
     /// ends.

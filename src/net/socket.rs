@@ -74,6 +74,10 @@ impl Stream for Socket {
         pipe.drain_to(&self.0, most)
     }
 
+    fn peek(&mut self) -> io::Result<usize> {
+        self.0.peek(&mut [0])
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.0.shutdown(Shutdown::Write)
     }
@@ -98,6 +102,10 @@ impl Stream for Socket {
 
     fn status(&mut self, kernel: &mut Kernel) -> Status {
         sock_diag::status(&self.0, kernel)
+    }
+
+    fn ask_ahead<'s>(streams: impl Iterator<Item = &'s Self>, kernel: &mut Kernel) {
+        sock_diag::ask_ahead(streams.map(|stream| &stream.0), kernel);
     }
 
     fn quick_ack(&mut self) {

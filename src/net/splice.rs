@@ -9,7 +9,7 @@ mod kernel {
     use std::os::fd::OwnedFd;
     use std::sync::OnceLock;
 
-    use crate::engine::echo::PIPE_BYTES;
+    use crate::engine::pipe::PIPE_BYTES;
 
     /// Whether there are pipes.
     pub(crate) const AVAILABLE: bool = true;

@@ -305,7 +305,9 @@ fn overdue(
     let dry = line.owed() == 0 && !line.duplex.has_input() && !paused && !line.is_busy();
     let late = over(when - since.min(when), quiet);
     let patience = PATIENCE.max(grace.saturating_mul(5)).max(round.saturating_mul(10));
-    let half = line.is_receiving() && !over(when - requested.min(when), patience);
+    // A request that is served while it comes is waited for as long as it goes on coming.
+    let patient_since = if line.is_midway() { requested.max(since) } else { requested };
+    let half = line.is_receiving() && !over(when - patient_since.min(when), patience);
     (dry && late && !half).then_some("quiet, and not done")
 }
 

@@ -76,6 +76,10 @@ impl Stream for End {
         Ok(count as usize)
     }
 
+    fn peek(&mut self) -> io::Result<usize> {
+        self.network.lock().peek(self.at)
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         self.network.lock().shut(self.at)
     }

@@ -222,10 +222,32 @@ impl Network {
         given.map(|count| count as usize)
     }
 
+    /// What a read of one byte would give; takes nothing.
+    pub(super) fn peek(&mut self, at: usize) -> io::Result<usize> {
+        if let Some(error) = self.enter(at, "peek") {
+            return Err(error);
+        }
+        let duplex = &mut self.lines[at].duplex;
+        if duplex.up.unread() > 0 {
+            return Ok(1);
+        }
+        if let Some(error) = duplex.fault.take() {
+            return Err(self.fail(at, error));
+        }
+        if duplex.dead || duplex.up.fin_arrived {
+            return Ok(0);
+        }
+        Err(self.fail(at, libc::EAGAIN))
+    }
+
     pub(super) fn fill(&mut self, at: usize, most: usize) -> io::Result<(u64, u64)> {
         if self.random.one_in(8) {
             let error = self.random.pick(&[libc::EINVAL, libc::EINTR, libc::EAGAIN, libc::ENOMEM]);
             return Err(io::Error::from_raw_os_error(error));
+        }
+        if self.lines[at].duplex.is_at_mark() {
+            // Bytes behind the mark of urgent data are only read.
+            return Err(self.fail(at, libc::EAGAIN));
         }
         let mut most = most as u64;
         if self.random.one_in(3) {

@@ -234,6 +234,11 @@ impl Line {
         self.talk.as_ref().is_some_and(|talk| talk.is_receiving())
     }
 
+    /// Whether a part of the request that is being received was consumed.
+    pub(super) fn is_midway(&self) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.is_midway())
+    }
+
     /// Whether the server is to read.
     pub(super) fn may_read(&self) -> bool {
         self.owed() == 0 && self.talk.as_ref().is_none_or(|talk| talk.may_read())

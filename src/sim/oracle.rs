@@ -150,7 +150,12 @@ impl Oracle {
             if *is_over || said.consumed < request.head {
                 return Some("an answer without a request");
             }
-            (*expected, *at) = (request.answer(said.is_stopping), 0);
+            // A stop is announced in the last answer of a batch: never before one that waits.
+            let is_announced = said.is_stopping && announces(left);
+            if said.is_stopping && !is_announced && said.shown < requests.get(*number + 1).head {
+                return Some("the end is not announced");
+            }
+            (*expected, *at) = (request.answer(is_announced), 0);
             if let Some(early) = self.begin(said.now) {
                 return Some(early);
             }
@@ -179,6 +184,13 @@ impl Oracle {
         }
         (ended != said.ended).then_some("answers end where they do not")
     }
+}
+
+/// Whether the answer that begins here says that it is the last one of its connection.
+fn announces(answer: &[u8]) -> bool {
+    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(answer.len());
+    let closes = b"Connection: close";
+    answer[..head].windows(closes.len()).any(|line| line == closes)
 }
 
 fn dice(from: u64, put: &[u8]) -> Option<&'static str> {

@@ -114,7 +114,8 @@ fn check_way_in(network: &Network, report: &Report) -> Result<(), String> {
     hold(pending == 0, || format!("{pending} clients are in nobody's hands"))?;
     let told = report.connections.backlog_left;
     hold(told.is_some() || network.countless, || "clients that nobody counted".to_owned())?;
-    let (counted, lost) = (count(Fate::Counted), count(Fate::Lost));
+    let counted = count(Fate::Counted) + count(Fate::Unregistered);
+    let lost = count(Fate::Lost);
     hold(told.is_none_or(|told| told == counted && lost == 0), || {
         format!("{counted} clients let go, {lost} lost, {told:?} in the report")
     })?;

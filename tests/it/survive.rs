@@ -135,6 +135,37 @@ fn an_urgent_byte_stalls_nothing_and_moves_nothing() {
     assert_eq!(report["bytes"]["written"], 550);
 }
 
+/// A pipe takes nothing at the mark of urgent data, although bytes are queued behind it.
+#[test]
+fn an_urgent_byte_within_a_stream_stalls_nothing() {
+    const PART: usize = 256 << 10;
+    let mut server = Server::start(&["--report", "-"]);
+    let mut client = server.connect();
+    let bytes: Vec<u8> =
+        (0..PART).map(|place| u8::try_from(place % 251).expect("a byte")).collect();
+    for urgent in 0..50 {
+        // The server meets the mark with everything queued, and while it keeps up.
+        if urgent % 2 == 0 {
+            server.process.signal(Signal::STOP);
+        }
+        let mut sender = Client(client.0.try_clone().expect("a second handle"));
+        let sent = bytes.clone();
+        let sends = thread::spawn(move || {
+            sender.send(&sent);
+            SockRef::from(&sender.0).send_out_of_band(b"!").expect("an urgent byte");
+            sender.send(&sent[..7]);
+        });
+        server.process.signal(Signal::CONT);
+        assert!(client.receive(PART) == bytes, "{urgent}");
+        assert_eq!(client.receive(7), bytes[..7], "{urgent}");
+        sends.join().expect("the sender");
+    }
+    client.0.shutdown(Shutdown::Write).expect("a half-close");
+    assert_eq!(client.receive_to_end(), b"");
+    let report = server.stop().exits(0).report();
+    assert_eq!(report["bytes"]["written"], 50 * (PART + 7));
+}
+
 #[test]
 fn resets_at_every_moment_harm_nobody_else() {
     raise_open_files();

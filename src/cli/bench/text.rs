@@ -38,7 +38,7 @@ pub(crate) fn report(outcome: &Outcome, findings: &[Finding]) -> String {
     text
 }
 
-/// `netgrace bench 0.1.0  TARGET   10000 connections, 512 B, 200k msg/s, 10s, seed 42`.
+/// `netgrace bench 0.2.0  TARGET   10000 connections, 512 B, 200k msg/s, 10s, seed 42`.
 pub(crate) fn header(outcome: &Outcome) -> String {
     let plan = &outcome.context.settings.plan;
     let count = |count: usize| figure::count(u64::try_from(count).unwrap_or(u64::MAX));

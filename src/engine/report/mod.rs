@@ -139,8 +139,9 @@ pub struct ConnectionCounts {
     /// The half-open handshakes that the stop found; `None` while the queues are open, or where
     /// the number cannot be known.
     pub half_open: Option<HalfOpen>,
-    /// Clients that were waiting in the accept queue and could not be served; `None` while the
-    /// queue is open or where the number cannot be known.
+    /// Clients that were waiting in the accept queue and could not be served, and those that the
+    /// poll refused at any time; `None` while the queue is open or where the number cannot be
+    /// known.
     pub backlog_left: Option<u64>,
 }
 
@@ -208,7 +209,8 @@ pub enum Grade {
     /// And every connection of the stop is known to have received everything; the queues were
     /// gated, the half-open handshakes known and none of them stale.
     Confirmed,
-    /// And no byte came too late to be served, and no request was left incomplete.
+    /// And on these connections no byte came too late to be served, and no request was left
+    /// incomplete.
     Complete,
 }
 
@@ -253,12 +255,23 @@ pub struct Report {
     /// Connections of the stop that were closed without proof that the peer's kernel has
     /// everything.
     pub unconfirmed: u64,
+    /// What came too late to be served or was left incomplete on connections of the stop: bytes,
+    /// and requests of which all that came was consumed.
+    pub(crate) untimely: u64,
     /// Bytes that had been handed to the kernel and were destroyed there: they count as unsent,
     /// not as written, but counters of a running server never fall.
     pub(crate) destroyed: u64,
 }
 
 impl Report {
+    /// Takes a connection of the stop into account. `is_proved`: its peer has everything;
+    /// `aborted`: requests that the peer left incomplete.
+    pub(crate) fn judge(&mut self, is_proved: bool, bytes: &ByteCounts, aborted: u64) {
+        self.unconfirmed = self.unconfirmed.saturating_add(u64::from(!is_proved));
+        let untimely = bytes.late.saturating_add(bytes.incomplete).saturating_add(aborted);
+        self.untimely = self.untimely.saturating_add(untimely);
+    }
+
     /// Returns what the stop proved; `None` until it is over.
     #[must_use]
     pub fn grade(&self) -> Option<Grade> {
@@ -280,7 +293,7 @@ impl Report {
             Grade::Lossy
         } else if !confirmed {
             Grade::Lossless
-        } else if self.bytes.late > 0 || self.bytes.incomplete > 0 {
+        } else if self.untimely > 0 {
             Grade::Confirmed
         } else {
             Grade::Complete

@@ -24,11 +24,13 @@ fn each_grade_implies_the_one_before() {
     assert_eq!(report.grade(), Some(Grade::Lossless), "unknown handshakes confirm nothing");
     report.connections.half_open = Some(HalfOpen::default());
     assert_eq!((report.grade(), report.exit_code(Grade::Complete)), (Some(Grade::Complete), 0));
-    report.bytes.late = 1;
+    report.bytes = ByteCounts { late: 1, incomplete: 1, ..ByteCounts::default() };
+    assert_eq!(report.grade(), Some(Grade::Complete), "before the stop, or judged as nothing");
+    report.judge(true, &ByteCounts::default(), 1);
     let graded = (report.grade(), report.exit_code(Grade::Complete));
     assert_eq!(graded, (Some(Grade::Confirmed), 3));
     assert_eq!(report.exit_code(Grade::Confirmed), 0);
-    report.unconfirmed = 1;
+    report.judge(false, &ByteCounts::default(), 0);
     assert_eq!((report.grade(), report.exit_code(Grade::Lossless)), (Some(Grade::Lossless), 0));
     report.bytes.unsent = 1;
     assert_eq!((report.grade(), report.exit_code(Grade::Lossless)), (Some(Grade::Lossy), 3));

@@ -1,5 +1,6 @@
 //! The connections: a slab, the lists through it, and the one function that closes.
 
+mod ahead;
 #[cfg(test)]
 mod audit;
 
@@ -70,6 +71,8 @@ pub(crate) struct Table<S: Stream, P: Speaks = Echo> {
     pipes: Pipes<S::Pipe>,
     /// Asks about connections, for the whole of a stop.
     pub(crate) kernel: S::Kernel,
+    /// Connections to be looked at next that the kernel was asked about already.
+    ahead: u32,
     pub(crate) quota: Quota,
     pub(crate) report: Report,
     pub(crate) shared: Shared<P>,
@@ -88,6 +91,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             paused: List::default(),
             pipes: Pipes::new(),
             kernel: S::Kernel::default(),
+            ahead: 0,
             quota,
             report,
             shared: Shared::new(protocol),
@@ -254,6 +258,8 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
+        let aborted = |report: &Report| report.requests.map_or(0, |requests| requests.aborted);
+        let aborted_before = aborted(report);
         let settlement = Settlement {
             bytes: &mut report.bytes,
             requests: &mut report.requests,
@@ -266,8 +272,9 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
-        if judged && proof != Proof::Acknowledged {
-            report.unconfirmed = report.unconfirmed.saturating_add(1);
+        if judged {
+            let aborted = aborted(report).saturating_sub(aborted_before);
+            report.judge(proof == Proof::Acknowledged, &closing.bytes, aborted);
         }
         self.follow(at, from);
         debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);

@@ -83,7 +83,7 @@ impl Pair {
     fn play(&mut self, reads: &[Answer], writes: &[Answer]) -> Script {
         let reads = reads.iter().copied().collect();
         let writes = writes.iter().copied().collect();
-        let script = Script { reads, writes, shutdown: None };
+        let script = Script { reads, writes, ..Script::default() };
         self.connection.stream_mut().script = script.clone();
         script
     }

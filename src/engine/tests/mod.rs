@@ -10,4 +10,5 @@ mod scene;
 mod script;
 mod slice;
 mod stage;
+mod streaming;
 mod tube;

@@ -49,12 +49,19 @@ impl Answer {
 pub(super) struct Script {
     pub(super) reads: VecDeque<Answer>,
     pub(super) writes: VecDeque<Answer>,
+    /// Of looks into the queue. Without any, the next read's answer.
+    pub(super) peeks: VecDeque<Answer>,
     pub(super) shutdown: Option<Answer>,
 }
 
 impl Script {
     pub(super) fn read(&mut self, asked: usize) -> io::Result<usize> {
         self.reads.pop_front().unwrap_or(Answer::Block).of(asked)
+    }
+
+    fn peek(&mut self) -> io::Result<usize> {
+        let next = self.reads.front().copied().unwrap_or(Answer::Block);
+        self.peeks.pop_front().unwrap_or(next).of(1)
     }
 
     pub(super) fn write(&mut self, asked: usize) -> io::Result<usize> {
@@ -148,6 +155,11 @@ impl<const PIPES: bool> Stream for Actor<PIPES> {
         let count = self.write(&pipe.clone()[..most.min(pipe.len())])?;
         pipe.drain(..count);
         Ok(count)
+    }
+
+    fn peek(&mut self) -> io::Result<usize> {
+        self.calls += 1;
+        self.script.peek()
     }
 
     fn shutdown_write(&mut self) -> io::Result<()> {

@@ -41,7 +41,7 @@ impl<const PIPES: bool> Stage<PIPES> {
     pub(super) fn play(&mut self, slot: u32, reads: &[Answer], writes: &[Answer]) {
         let reads = reads.iter().copied().collect();
         let writes = writes.iter().copied().collect();
-        self.look(slot, |actor| actor.script = Script { reads, writes, shutdown: None });
+        self.look(slot, |actor| actor.script = Script { reads, writes, ..Script::default() });
     }
 
     pub(super) fn event(&mut self, slot: u32, said: Readiness, millis: u64) {

@@ -81,6 +81,10 @@ impl Stream for Tube {
         Ok(0)
     }
 
+    fn peek(&mut self) -> io::Result<usize> {
+        Ok(0)
+    }
+
     fn shutdown_write(&mut self) -> io::Result<()> {
         assert!(!self.is_shut, "two FINs");
         self.is_shut = true;

@@ -73,6 +73,8 @@ pub(super) struct Answer {
     pub(super) what: What,
     pub(super) is_old: bool,
     pub(super) closes: bool,
+    /// The next request is here, as far as its head.
+    pub(super) is_followed: bool,
     /// The end was announced in it, and not at the client's wish.
     pub(super) is_announced: bool,
 }
@@ -106,7 +108,8 @@ impl HttpState {
 
     /// Says what becomes of the connection after this answer.
     fn persistence(&mut self, context: Context) -> Persistence {
-        self.answer.is_announced = context.is_stopping() && !self.answer.closes;
+        let is_last = !self.answer.closes && !self.answer.is_followed;
+        self.answer.is_announced = context.is_stopping() && is_last;
         if self.answer.closes || self.answer.is_announced {
             Persistence::Close
         } else if self.answer.is_old {
@@ -223,7 +226,8 @@ impl HttpState {
             Ok(next) => next,
             Err(status) if is_first => return self.refuse(status.into(), output),
             Err(_) => {
-                // Without its last chunk the answer is not complete, as the client can see.
+                // Without the last chunk the client sees that something was wrong.
+                output.end_answer();
                 self.stage = Stage::Over;
                 return;
             }

@@ -1,6 +1,7 @@
 //! The head of a request: finding its end, and what it asks for.
 
 use std::mem::MaybeUninit;
+use std::net::Ipv6Addr;
 
 use httparse::{Error, Header, Request, Status as Parsed};
 
@@ -84,6 +85,18 @@ pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, St
 /// Whether a request can begin like this: what is not HTTP at all need not be waited for.
 pub(super) fn can_begin(bytes: &[u8]) -> bool {
     bytes.first().is_none_or(|byte| is_token(*byte) || *byte == b'\r')
+}
+
+/// Whether the head of another request stands behind a body. One that is bad counts: it is refused,
+/// and so answered.
+pub(super) fn is_followed(framing: Framing, rest: &[u8]) -> bool {
+    let Framing::Sized(size) = framing else { return false };
+    let size = usize::try_from(size).unwrap_or(usize::MAX);
+    let mut next = rest.get(size..).unwrap_or_default();
+    while let Some(stripped) = next.strip_prefix(b"\r\n") {
+        next = stripped;
+    }
+    !can_begin(next) || !matches!(find_end(next, 0), Ok(None))
 }
 
 /// Parses a head, its empty line included.
@@ -181,10 +194,8 @@ impl<'a> Fields<'a> {
     }
 
     fn check_host(&self, is_old: bool) -> Result<(), Status> {
-        let is_host =
-            |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+,;=".contains(byte);
         match self.host {
-            Some(host) if host.iter().all(is_host) => Ok(()),
+            Some(host) if host.is_empty() || is_authority(host) => Ok(()),
             None if is_old => Ok(()),
             Some(_) | None => Err(Status::BadRequest),
         }
@@ -232,10 +243,14 @@ fn parse_length(value: &[u8]) -> Result<u64, Status> {
     Ok(number.unwrap_or(u64::MAX))
 }
 
-/// Returns what a target names, in its origin or its absolute form.
+/// Returns what a target names, in its origin or its absolute form. Neither has a fragment, which
+/// some readers would take for a part of the path and others would not.
 fn target(target: &str) -> Result<Target, Status> {
+    if target.contains('#') {
+        return Err(Status::BadRequest);
+    }
     let path = if target.starts_with('/') { target } else { path_of_absolute(target)? };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
+    let path = path.split('?').next().unwrap_or_default();
     let Some(number) = path.strip_prefix("/bytes/") else { return Ok(Target::Page) };
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let number = number.parse().ok().filter(|number| is_number && *number <= BYTES_MAX);
@@ -245,17 +260,80 @@ fn target(target: &str) -> Result<Target, Status> {
 fn path_of_absolute(target: &str) -> Result<&str, Status> {
     let (scheme, rest) = target.split_once("://").ok_or(Status::BadRequest)?;
     let is_ours = ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    if !is_ours || authority == 0 {
-        return Err(Status::BadRequest);
-    }
-    Ok(rest.get(authority..).unwrap_or_default())
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end).unwrap_or_default();
+    if is_ours && is_authority(authority.as_bytes()) { Ok(path) } else { Err(Status::BadRequest) }
 }
+
+/// Whether this is the name or the address of a host and perhaps a port (RFC 3986, section 3.2);
+/// what may stand before a name, a user and a password, is an error in a request.
+fn is_authority(authority: &[u8]) -> bool {
+    let colon = authority.iter().rposition(|byte| *byte == b':' || *byte == b']');
+    let (host, port) = match colon.and_then(|at| authority.split_at_checked(at)) {
+        Some((host, [b':', port @ ..])) => (host, port),
+        _ => (authority, &[][..]),
+    };
+    let is_host = match host {
+        [b'[', address @ .., b']'] => {
+            let address = std::str::from_utf8(address).unwrap_or_default();
+            address.parse::<Ipv6Addr>().is_ok()
+        }
+        name => !name.is_empty() && is_name(name),
+    };
+    is_host && port.iter().all(u8::is_ascii_digit)
+}
+
+/// Whether this may be the name of a host, or its address in IPv4.
+fn is_name(mut name: &[u8]) -> bool {
+    loop {
+        let plain = name.iter().position(|byte| !IS_NAME.get(*byte as usize).unwrap_or(&false));
+        let rest = plain.and_then(|at| name.get(at..)).unwrap_or_default();
+        name = match rest {
+            [] => return true,
+            [b'%', one, two, rest @ ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit() => {
+                rest
+            }
+            _ => return false,
+        };
+    }
+}
+
+/// Which bytes stand for themselves in the name of a host (RFC 3986: `unreserved`, `sub-delims`).
+const IS_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < u8::MAX {
+        let is_mark = matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        );
+        #[expect(clippy::indexing_slicing, reason = "a u8 is an index into 256 entries")]
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || is_mark;
+        }
+        byte = byte.saturating_add(1);
+    }
+    table
+};
 
 /// Returns the status for a request line whose version is not ours: another one of HTTP, or none.
 fn version_status(bytes: &[u8]) -> Status {
     let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    match line.rsplit(|byte| *byte == b' ').next() {
+    // After the method and the target, each followed by one space.
+    match line.splitn(3, |byte| *byte == b' ').nth(2) {
         Some([b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {

@@ -13,29 +13,27 @@ use std::time::{Duration, Instant};
 pub use self::exchange::HttpState;
 use self::exchange::{Answer, Body, Stage, What};
 use self::head::{Framing, Head, Method, Target};
-use self::reply::{HEAD_ROOM, Status};
+use self::reply::{HEAD_ROOM, PAGE, Status};
 use crate::protocol::context::Context;
 use crate::protocol::contract::Protocol;
 use crate::protocol::input::Input;
 use crate::protocol::next::Next;
 use crate::protocol::output::Output;
 
-/// Length of the answer to GET unless another one is chosen.
-const PAGE: u64 = 13;
-
 /// An HTTP/1.1 server without files.
 ///
 /// GET and HEAD are answered with a page of a chosen size, for every path; `/bytes/N` has N bytes,
 /// up to 1 TiB. POST is answered with its body, in the framing in which it comes, while it comes.
-/// Connections persist, requests may be pipelined. From the beginning of a stop on, answers say
-/// `Connection: close`; requests that come all the same are answered.
+/// Connections persist, requests may be pipelined. From the beginning of a stop on, an answer says
+/// `Connection: close` unless the next request is here already: after these words a client reads
+/// no further answer. Requests that come all the same are answered.
 ///
 /// What cannot be understood in one way only is refused with 400: other ends of line than CRLF,
 /// folded fields, spaces before a colon, two lengths. Further refusals: 404 for `/bytes/` without a
 /// number, 413 for a body of more than 1 GiB, 417, 431 for a head of more than 64 KiB or 128
 /// fields, 501 for other methods and codings, 505. All but 404 end the connection. A body that
 /// turns out to be bad when a part of it has been answered ends the connection without the end of
-/// the answer.
+/// the answer's body, and this is the answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Http {
     page: u64,
@@ -100,11 +98,11 @@ impl Http {
             Ok(None) if input.is_full() => Err(Status::HeadTooLarge),
             other => other,
         };
-        let parsed = match end {
+        let (parsed, rest) = match end {
             Ok(Some(end)) => {
-                let bytes = input.bytes().get(..end).unwrap_or_default();
+                let (bytes, rest) = input.bytes().split_at_checked(end).unwrap_or_default();
                 input.consume(end);
-                head::parse(bytes)
+                (head::parse(bytes), rest)
             }
             Ok(None) => {
                 if let Stage::Head { scanned, .. } = &mut state.stage {
@@ -112,17 +110,24 @@ impl Http {
                 }
                 return Step::NeedsInput;
             }
-            Err(status) => Err(status.into()),
+            Err(status) => (Err(status.into()), &[][..]),
         };
         match parsed {
-            Ok(head) => self.take(state, head, output, context),
+            Ok(head) => self.take(state, head, rest, output, context),
             Err(refusal) => state.refuse(refusal, output),
         }
         Step::Done
     }
 
-    /// Takes a request whose head is here.
-    fn take(&self, state: &mut HttpState, head: Head, output: &mut Output<'_>, context: Context) {
+    /// Takes a request whose head is here; `rest` is what came behind that.
+    fn take(
+        &self,
+        state: &mut HttpState,
+        head: Head,
+        rest: &[u8],
+        output: &mut Output<'_>,
+        context: Context,
+    ) {
         let with_body = head.method == Method::Get;
         let what = match (head.method, head.target) {
             (Method::Post, _) => What::Itself(head.framing),
@@ -131,17 +136,19 @@ impl Http {
             (_, Target::Missing) => What::Missing { with_body },
         };
         let Head { is_old, closes, .. } = head;
-        state.answer = Answer { what, is_old, closes, is_announced: false };
+        // Asked for only where it matters.
+        let may_end = context.is_stopping() || !self.delay.is_zero();
+        let is_followed = may_end && head::is_followed(head.framing, rest);
+        state.answer = Answer { what, is_old, closes, is_followed, is_announced: false };
         let has_body = head.framing != Framing::Sized(0);
         if has_body && head.expects_continue {
             reply::put_continue(output);
         }
+        // Also where a body is to come: what never comes in full is given up by the client.
+        output.begin_request();
         if has_body && head.method != Method::Post {
             state.stage = Stage::Skip(Body::new(head.framing));
         } else {
-            if !has_body {
-                output.begin_request();
-            }
             self.delay(state, output, context);
         }
     }
@@ -165,7 +172,8 @@ impl Protocol for Http {
 
     fn open(&mut self, _: Option<SocketAddr>, _: Context) -> HttpState {
         let what = What::Missing { with_body: true };
-        let answer = Answer { what, is_old: false, closes: false, is_announced: false };
+        let answer =
+            Answer { what, is_old: false, closes: false, is_followed: false, is_announced: false };
         HttpState { stage: Stage::Head { scanned: 0, ends: None }, answer }
     }
 
@@ -187,10 +195,7 @@ impl Protocol for Http {
                 Stage::Skip(body) => match state.skip(body, input, output) {
                     Some(body) => state.stage = Stage::Skip(body),
                     None if matches!(state.stage, Stage::Over) => {}
-                    None => {
-                        output.begin_request();
-                        self.delay(state, output, context);
-                    }
+                    None => self.delay(state, output, context),
                 },
                 Stage::Copy(body) => state.copy(body, input, output, context),
                 Stage::Delay { .. } | Stage::Send { .. } | Stage::Over => break,

@@ -48,6 +48,17 @@ fn the_help_names_every_class_and_kind() {
     assert!(run(&mut netgrace(&["man", "audit"])).exits(0).stdout.contains("netgrace"));
 }
 
+/// Without arguments the program audits a server of its own: this is what README shows.
+#[test]
+fn without_arguments_the_own_server_is_lossless() {
+    let outcome = run(&mut netgrace(&["audit"])).exits(0);
+    let report = &outcome.stdout;
+    for kind in ["new", "busy", "idle", "slow", "half", "queued"] {
+        assert!(report.lines().any(|line| line.starts_with(kind)), "{kind} in {report}");
+    }
+    assert!(report.lines().any(|line| line.starts_with("Result     LOSSLESS: ")), "{report}");
+}
+
 #[test]
 fn files_are_written_and_quiet_is_quiet() {
     let directory = Directory::new();

@@ -17,7 +17,7 @@ use crate::support::{Server, wait_for};
 const MIB: usize = 1 << 20;
 
 /// 40 ms there and back.
-const FAR: Duration = Duration::from_millis(20);
+pub const FAR: Duration = Duration::from_millis(20);
 
 /// A server on the network's one host.
 #[track_caller]
@@ -42,7 +42,7 @@ fn connect(network: &Network, server: &Server, count: usize, buffers: Buffers) -
 }
 
 /// How many stops a test that may be repeated makes.
-fn rounds() -> usize {
+pub fn rounds() -> usize {
     let rounds = std::env::var("NETGRACE_REPEAT").ok();
     rounds.map_or(3, |rounds| rounds.parse().expect("NETGRACE_REPEAT is a number"))
 }

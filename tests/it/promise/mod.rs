@@ -9,6 +9,7 @@ mod arrival;
 mod client;
 mod distant;
 mod force;
+mod group;
 mod handshake;
 mod kernel;
 mod law;

@@ -11,6 +11,9 @@ use crate::promise::client::{End, Seen};
 
 const MESSAGE: [u8; 16] = *b"said on arrival\n";
 
+/// How long the last callers are waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What became of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -24,6 +27,9 @@ struct Caller {
     stream: Option<TcpStream>,
     /// Whether its message is on its way.
     is_connected: bool,
+    since: Instant,
+    /// The time that its connect took.
+    waited: Option<Duration>,
     received: Vec<u8>,
     fate: Option<Fate>,
 }
@@ -34,13 +40,24 @@ impl Caller {
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut stream, token, both)?;
         let received = Vec::new();
-        Ok(Self { stream: Some(stream), is_connected: false, received, fate: None })
+        Ok(Self {
+            stream: Some(stream),
+            is_connected: false,
+            since: Instant::now(),
+            waited: None,
+            received,
+            fate: None,
+        })
     }
 
     /// Does what can be done now, and closes at the end.
     fn go_on(&mut self) {
         let Some(stream) = &mut self.stream else { return };
-        match step(stream, &mut self.is_connected, &mut self.received) {
+        let stepped = step(stream, &mut self.is_connected, &mut self.received);
+        if self.is_connected {
+            self.waited.get_or_insert_with(|| self.since.elapsed());
+        }
+        match stepped {
             Ok(true) => self.fate = Some(Fate::Ended(End::Fin)),
             Ok(false) => return,
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => return,
@@ -48,6 +65,10 @@ impl Caller {
             Err(_) => self.fate = Some(Fate::Refused),
         }
         self.stream = None;
+    }
+
+    fn is_pending(&self) -> bool {
+        !self.is_connected && self.fate.is_none()
     }
 
     fn seen(&self) -> Option<Seen> {
@@ -93,22 +114,61 @@ fn step(
 /// what those saw who were connected; what they said counts as handed over, whenever they did.
 #[track_caller]
 pub fn storm(address: SocketAddr, every: Duration, lasts: Duration) -> Vec<Seen> {
+    let start = Instant::now();
+    storm_while(address, every, Stay::ToTheEnd, |_| start.elapsed() < lasts).seen
+}
+
+/// How long a caller stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Until the server ends the connection.
+    ToTheEnd,
+    /// Until what it said has come back: then it ends the connection itself.
+    ForAWord,
+}
+
+/// What a storm has done.
+#[derive(Debug)]
+pub struct Stormed {
+    /// What those saw who were connected.
+    pub seen: Vec<Seen>,
+    /// Those that were refused, or never connected.
+    pub refused: usize,
+    /// The longest time that a connect took.
+    pub slowest: Duration,
+}
+
+/// The same for as long as a condition holds, given the number of those not connected yet.
+#[track_caller]
+pub fn storm_while(
+    address: SocketAddr,
+    every: Duration,
+    stay: Stay,
+    mut rages: impl FnMut(usize) -> bool,
+) -> Stormed {
     let mut poll = Poll::new().expect("a poll");
     let mut events = Events::with_capacity(1024);
     let mut callers: Vec<Caller> = Vec::new();
-    let start = Instant::now();
-    let deadline = start + lasts + Duration::from_secs(10);
-    let mut next = start;
+    let mut pending = 0;
+    let mut next = Instant::now();
+    let mut deadline = next + PATIENCE;
     loop {
         let now = Instant::now();
-        let is_raging = now < start + lasts;
+        let is_raging = rages(pending);
+        if is_raging {
+            deadline = now + PATIENCE;
+        }
         while is_raging && next <= now {
             let token = Token(callers.len());
             callers.push(Caller::call(address, &poll, token).expect("a socket"));
+            pending += 1;
             next += every;
         }
         if now > deadline || !is_raging && callers.iter().all(|caller| caller.fate.is_some()) {
-            return callers.iter().filter_map(Caller::seen).collect();
+            let seen: Vec<Seen> = callers.iter().filter_map(Caller::seen).collect();
+            let slowest = callers.iter().filter_map(|caller| caller.waited).max();
+            let refused = callers.len() - seen.len();
+            return Stormed { seen, refused, slowest: slowest.unwrap_or_default() };
         }
         let wait = if is_raging { every } else { Duration::from_millis(20) };
         match poll.poll(&mut events, Some(wait)) {
@@ -116,7 +176,14 @@ pub fn storm(address: SocketAddr, every: Duration, lasts: Duration) -> Vec<Seen>
             polled => polled.expect("a poll"),
         }
         for event in &events {
-            callers[event.token().0].go_on();
+            let caller = &mut callers[event.token().0];
+            let was_pending = caller.is_pending();
+            caller.go_on();
+            if stay == Stay::ForAWord && caller.received == MESSAGE && caller.stream.is_some() {
+                caller.fate = Some(Fate::Ended(End::Fin));
+                caller.stream = None;
+            }
+            pending -= usize::from(was_pending && !caller.is_pending());
         }
     }
 }

@@ -124,6 +124,26 @@ fn a_post_is_answered_with_its_body() {
 }
 
 #[test]
+fn a_request_is_outstanding_from_its_head_on() {
+    let delayed = || Loopback::new(Http::new().with_delay(Duration::from_secs(60)));
+    for (request, status) in [
+        (post("Content-Length: 5\r\n", "ab"), Status::Receiving),
+        (post("Transfer-Encoding: chunked\r\n", "5\r\nab"), Status::Receiving),
+        (get("Content-Length: 5\r\n"), Status::Receiving),
+        (get("Transfer-Encoding: chunked\r\n"), Status::Receiving),
+    ] {
+        let line = serve(&request);
+        assert_eq!((line.outstanding(), line.status()), (Some(1), Some(status)));
+        let mut line = delayed();
+        line.send(&request);
+        assert_eq!((line.outstanding(), line.account.requests), (Some(1), 1));
+    }
+    let mut line = delayed();
+    line.send(&post("Content-Length: 5\r\n", "abcde"));
+    assert_eq!((line.outstanding(), line.status()), (Some(1), Some(Status::Busy)));
+}
+
+#[test]
 fn a_post_streams() {
     let size: usize = 10 << 20;
     let mut line = Loopback::with_window(Http::new(), 1 << 20);
@@ -168,7 +188,7 @@ fn the_end_is_announced_from_the_lame_duck_on() {
     line.enter(Phase::LameDuck);
     line.send(&GET.repeat(2));
     let closing = HELLO.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
-    assert_eq!(text(&line), format!("{HELLO}{closing}{closing}"), "the second is served too");
+    assert_eq!(text(&line), format!("{HELLO}{HELLO}{closing}"), "in the last one that is here");
     assert_eq!((line.end, line.status()), (None, Some(Status::Idle)));
     line.send(b"\r\n");
     line.pass(Duration::from_millis(999));
@@ -184,6 +204,40 @@ fn the_end_is_announced_from_the_lame_duck_on() {
     line.pass(Duration::from_secs(1));
     assert_eq!((line.end, line.account.answered), (Some(End::Fin), 5));
     assert_eq!(line.account.late, 0);
+}
+
+#[test]
+fn the_end_is_announced_once_no_other_request_is_here() {
+    let closing = HELLO.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let heads = |input: &[u8]| {
+        let mut line = Loopback::new(Http::new());
+        line.enter(Phase::LameDuck);
+        line.send(input);
+        let is_last = |head: &str| head.contains("Connection: close\r\n");
+        text(&line).split("HTTP/1.1 ").skip(1).map(is_last).collect::<Vec<_>>()
+    };
+    let before = |end: &[u8]| [GET, end].concat();
+    assert_eq!(heads(&before(b"")), [true]);
+    assert_eq!(heads(&before(b"\r\n")), [true], "an empty line is no request");
+    assert_eq!(heads(&before(b"\r\n\r\n\r")), [true]);
+    assert_eq!(heads(&before(&GET[..GET.len() - 1])), [true], "its rest may never come");
+    assert_eq!(heads(&before(b"\r\n\r\n\0")), [false, true], "it is refused");
+    assert_eq!(heads(&before(b"a\n")), [false, true]);
+    assert_eq!(heads(&GET.repeat(2000)), [vec![false; 1999], vec![true]].concat());
+    let sized = post("Content-Length: 5\r\n", "abcde");
+    assert_eq!(heads(&[&sized, &sized, GET].concat()), [false, false, true]);
+    assert_eq!(heads(&sized.repeat(2)), [false, true]);
+    let skipped = [get("Content-Length: 5\r\n"), b"abcde".to_vec(), sized].concat();
+    assert_eq!(heads(&skipped), [false, true]);
+
+    let delay = Duration::from_millis(200);
+    let mut line = Loopback::new(Http::new().with_delay(delay));
+    line.send(&GET.repeat(2));
+    line.enter(Phase::Draining);
+    line.pass(delay);
+    assert_eq!(text(&line), HELLO);
+    line.pass(delay);
+    assert_eq!(text(&line), format!("{HELLO}{closing}"));
 }
 
 #[test]

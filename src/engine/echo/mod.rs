@@ -1,32 +1,33 @@
 //! The echo: the open half of a connection that returns what comes.
 
+mod transfer;
+
 use std::time::Instant;
 
+use self::transfer::{Io, fill_pipe, give_back, write_held};
 use super::buffer::Held;
-use super::call::{Fault, fill, read, write};
+use super::call::{Fault, peek, read, write};
 use super::dialogue::{
-    Begin, Dialogue, End, Finished, Flow, Input, IoContext, LEAST_ROOM, Ledger, Pursuit, Settled,
-    Shared, Speaks, Traits,
+    Begin, Dialogue, End, Finished, Flow, Input, LEAST_ROOM, Ledger, Pursuit, Settled, Shared,
+    Speaks, Traits,
 };
 use super::lists::Place;
-use super::pipe::Pipes;
+use super::pipe::{PIPE_BYTES, Pipes, Streak};
 use super::report::{ByteCounts, CloseReason, RequestCounts};
 use super::stream::Stream;
 use crate::protocol::{ConnectionId, Context, Echo};
 use crate::token::Readiness;
 
-type Io<'a, P> = IoContext<'a, P, Echo>;
+/// So many fills in a row that gave nothing although bytes are queued are followed by a read.
+const FILLS: u8 = 2;
 
-/// Reads that fill the buffer after which a connection counts as streaming.
-const STREAMING: u8 = 2;
-/// Upper bound of the score; that many small calls bring it to zero.
-const STREAMING_SCORE_MAX: u8 = 8;
-/// A call that moves less than this is a small one.
-const STREAMING_BYTES: u64 = 16 << 10;
-/// Bytes that are moved into a pipe at a time.
-pub(crate) const PIPE_BYTES: usize = 1024 << 10;
-/// Spliced bytes are charged a quarter of the budget.
-const PIPE_BUDGET: usize = 4;
+/// What is to be done after bytes went through a pipe.
+enum Next {
+    /// Go on with what is known of the queue now.
+    Look,
+    /// Read by copy.
+    Read,
+}
 
 /// A connection that echoes.
 #[derive(Debug)]
@@ -38,14 +39,14 @@ pub(crate) struct Open<P> {
     pub(super) input: Input,
     pub(super) place: Place,
     pub(super) traits: Traits,
-    /// Reads that filled the buffer, less calls that were small: how much it streams.
-    pub(super) streaming_score: u8,
+    pub(super) streak: Streak,
 }
 
 impl<P> Open<P> {
     pub(super) fn new(place: Place, near: bool) -> Self {
         let traits = Traits::of_new(near);
-        Self { held: None, unwritten: 0, input: Input::Dry, place, traits, streaming_score: 0 }
+        let streak = Streak::default();
+        Self { held: None, unwritten: 0, input: Input::Dry, place, traits, streak }
     }
 
     /// Bytes owed to the peer.
@@ -102,52 +103,72 @@ impl<P> Open<P> {
         io: &mut Io<'_, P>,
     ) -> Flow {
         let before = ledger.read;
-        while self.input == Input::Ready {
+        let mut piped = 0;
+        let end = loop {
+            if self.input != Input::Ready {
+                break if self.input == Input::Ended { Flow::Ended } else { Flow::Wait };
+            }
             if io.budget == 0 {
-                return Flow::Again;
+                break Flow::Again;
             }
             if io.room < LEAST_ROOM {
-                return Flow::Pause;
+                break Flow::Pause;
             }
-            let size = io.buffer.len().min(io.room);
-            if self.streaming_score >= STREAMING {
-                match self.splice_through(stream, ledger, io) {
-                    Ok(0) => {}
-                    Ok(_) => continue,
-                    Err(flow) => return flow,
-                }
-            }
-            let Some(buffer) = io.buffer.get_mut(..size) else { return Flow::Again };
-            let count = match read(stream, buffer) {
-                Ok(0) => {
-                    self.input = Input::Ended;
-                    break;
-                }
-                Ok(count) => count,
-                Err(Fault::WouldBlock) => {
-                    self.input = Input::Dry;
-                    break;
-                }
-                Err(Fault::Later) => return Flow::Again,
-                Err(Fault::Broken(reason)) => return Flow::Close(reason),
+            let start = ledger.read;
+            let done = self.splice(stream, ledger, io);
+            piped = ledger.read.saturating_sub(start).saturating_add(piped);
+            let done = match done {
+                Ok(Next::Look) => Ok(()),
+                Ok(Next::Read) => self.copy(stream, ledger, trust, io),
+                Err(flow) => Err(flow),
             };
-            if count < size && trust {
+            if let Err(flow) = done {
+                break flow;
+            }
+        };
+        self.streak.on_call(ledger.read.saturating_sub(before), piped);
+        end
+    }
+
+    /// Reads once, by copy, and answers.
+    fn copy<S: Stream<Pipe = P>>(
+        &mut self,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        trust: bool,
+        io: &mut Io<'_, P>,
+    ) -> Result<(), Flow> {
+        let size = io.buffer.len().min(io.room);
+        let Some(buffer) = io.buffer.get_mut(..size) else { return Err(Flow::Again) };
+        let count = match read(stream, buffer) {
+            Ok(count) => count,
+            Err(fault) => return self.on_nothing(fault),
+        };
+        if count == 0 {
+            self.input = Input::Ended;
+            return Ok(());
+        }
+        if count < size && trust {
+            self.input = Input::Dry;
+        }
+        if S::HAS_PIPES {
+            self.streak.on_copied(count);
+        }
+        self.traits.note_segment(count, io.segment);
+        ledger.on_read(count, io);
+        self.reply(stream, ledger, count, io)
+    }
+
+    /// A read or a peek gave nothing.
+    fn on_nothing(&mut self, fault: Fault) -> Result<(), Flow> {
+        match fault {
+            Fault::WouldBlock => {
                 self.input = Input::Dry;
+                Ok(())
             }
-            self.traits.note_segment(count, io.segment);
-            ledger.on_read(count, io);
-            if let Err(flow) = self.reply(stream, ledger, count, io) {
-                return flow;
-            }
-            if count == io.buffer.len() && S::HAS_PIPES {
-                self.streaming_score =
-                    self.streaming_score.saturating_add(1).min(STREAMING_SCORE_MAX);
-            }
+            Fault::Later => Err(Flow::Again),
+            Fault::Broken(reason) => Err(Flow::Close(reason)),
         }
-        if ledger.read.saturating_sub(before) < STREAMING_BYTES {
-            self.streaming_score = self.streaming_score.saturating_sub(1);
-        }
-        if self.input == Input::Ended { Flow::Ended } else { Flow::Wait }
     }
 
     /// Returns the first `count` bytes of the buffer; an error where the peer does not take them
@@ -193,37 +214,62 @@ impl<P> Open<P> {
         }
     }
 
-    /// Moves bytes of a stream through a pipe. Zero: there is none, or nothing could be moved, and
-    /// what that means a read must tell.
-    fn splice_through<S: Stream<Pipe = P>>(
+    /// Where the connection streams: moves bytes through a pipe once, and looks whether there are
+    /// more.
+    ///
+    /// What a fill leaves in the queue it does not say: a pipe has few slots, and the kernel gives
+    /// `WouldBlock` at the mark of urgent data and for want of a page. No event will come for what
+    /// is left, so only a peek or a read finds the queue dry.
+    fn splice<S: Stream<Pipe = P>>(
         &mut self,
         stream: &mut S,
         ledger: &mut Ledger,
         io: &mut Io<'_, P>,
-    ) -> Result<usize, Flow> {
-        let Some(mut pipe) = io.pipes.take::<S>() else { return Ok(0) };
-        let filled = fill(stream, &mut pipe, PIPE_BYTES.min(io.room));
-        let count = match filled {
-            Ok(count) if count > 0 => count,
-            other => {
-                io.pipes.give(pipe, true);
-                return other.map_err(Flow::Close);
+    ) -> Result<Next, Flow> {
+        for _ in 0..FILLS {
+            if !self.streak.is_streaming() {
+                return Ok(Next::Read);
             }
-        };
-        let budget = io.budget;
-        self.traits.note_segment(count, io.segment);
-        ledger.on_read(count, io);
-        io.budget = budget.saturating_sub(count.div_ceil(PIPE_BUDGET));
-        io.room = io.room.saturating_sub(count);
-        let mut held = Held::Piped { pipe, len: count };
-        let handed_over = write_held(&mut held, stream, ledger, io);
-        if let Err(flow) = handed_over {
+            let Some(pipe) = io.pipes.take::<S>() else { return Ok(Next::Read) };
+            let most = PIPE_BYTES.min(io.room);
+            let filled = fill_pipe(pipe, stream, ledger, most, io)?;
+            let count = filled.as_ref().map_or(0, Held::len);
+            if let Some(held) = filled {
+                self.traits.note_segment(count, io.segment);
+                self.pass_on(held, stream, ledger, io)?;
+            }
+            if count < most {
+                match peek(stream) {
+                    Ok(0) => return Ok(Next::Read),
+                    Ok(_) => {}
+                    Err(fault) => {
+                        self.on_nothing(fault)?;
+                        return Ok(Next::Look);
+                    }
+                }
+            }
+            if count > 0 {
+                return Ok(Next::Look);
+            }
+        }
+        Ok(Next::Read)
+    }
+
+    /// Writes what came into a pipe; an error where the peer does not take it all.
+    fn pass_on<S: Stream<Pipe = P>>(
+        &mut self,
+        mut held: Held<P>,
+        stream: &mut S,
+        ledger: &mut Ledger,
+        io: &mut Io<'_, P>,
+    ) -> Result<(), Flow> {
+        if let Err(flow) = write_held(&mut held, stream, ledger, io) {
             self.traits.set(Traits::HELD_BACK, true);
             self.held = Some(Box::new(held));
             return Err(flow);
         }
         give_back(held, io.pipes);
-        Ok(count)
+        Ok(())
     }
 
     /// Gives up what is held.
@@ -232,37 +278,6 @@ impl<P> Open<P> {
             give_back(*held, pipes);
         }
     }
-}
-
-fn give_back<P>(held: Held<P>, pipes: &mut Pipes<P>) {
-    if let Held::Piped { pipe, len } = held {
-        pipes.give(pipe, len == 0);
-    }
-}
-
-/// Writes what is held; an error where the peer does not take it all.
-fn write_held<S: Stream>(
-    held: &mut Held<S::Pipe>,
-    stream: &mut S,
-    ledger: &mut Ledger,
-    io: &mut Io<'_, S::Pipe>,
-) -> Result<(), Flow> {
-    while held.len() > 0 {
-        match held.write_to(stream) {
-            Ok(count) => {
-                ledger.on_written(count, io);
-                io.room = io.room.saturating_add(count);
-                // Of a copy a short write has found the peer full; a pipe gives in pieces.
-                if held.len() > 0 && matches!(held, Held::Bytes { .. }) {
-                    return Err(Flow::Wait);
-                }
-            }
-            Err(Fault::WouldBlock) => return Err(Flow::Wait),
-            Err(Fault::Later) => return Err(Flow::Again),
-            Err(Fault::Broken(reason)) => return Err(Flow::Close(reason)),
-        }
-    }
-    Ok(())
 }
 
 impl Speaks for Echo {

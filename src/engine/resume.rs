@@ -25,9 +25,6 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     pub(crate) fn resume(&mut self, id: ConnectionId, now: Instant) -> bool {
         self.set_clock(now);
         let Some(at) = self.table.find_spoken(id) else { return false };
-        if self.stop.phase() == Phase::Finished {
-            return false;
-        }
         self.wake(at);
         true
     }
@@ -80,7 +77,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.more_resumes = false;
                 break;
             };
-            let at = self.table.find_spoken(id).filter(|_| self.stop.phase() < Phase::Finished);
+            let at = self.table.find_spoken(id);
             let connection = at.and_then(|at| self.table.get_mut(at));
             let is_new = connection.is_some_and(|connection| !connection.wake());
             *place = at.filter(|_| is_new);

@@ -11,7 +11,7 @@ use crate::protocol::{ConnectionId, Context, Discard, Input, Line, Next, Output,
 /// Bytes that one connection may move in a call: its budget, and what a batch may put behind it.
 const MOST: usize = (256 << 10) + (80 << 10);
 
-/// Each byte is answered with a mebibyte; it names connections as it is told to.
+/// Each byte is answered with a mebibyte, `w` not before it is named; it names connections as it is told to.
 #[derive(Debug, Default)]
 struct Amplifier {
     named: VecDeque<ConnectionId>,
@@ -41,8 +41,12 @@ impl Protocol for Amplifier {
         output: &mut Output<'_>,
         _: Context,
     ) -> Next {
+        let waits = input.bytes().starts_with(b"w");
         input.consume(1);
         *left = 1 << 20;
+        if waits {
+            return Next::Wait;
+        }
         Self::say(left, output)
     }
 
@@ -145,7 +149,9 @@ fn long_answers_share_what_may_be_held() {
     let config = Config::new().max_held(64 << 10);
     let mut scene = Scene::with(Amplifier::default(), &config);
     let peers: Vec<u32> = (0..20).map(|_| scene.enter(0)).collect();
-    peers.iter().for_each(|peer| scene.send(*peer, b"a"));
+    peers.iter().for_each(|peer| scene.send(*peer, b"w"));
+    let names: Vec<_> = peers.iter().map(|peer| id(&scene, *peer)).collect();
+    scene.engine.protocol_mut().named.extend(names);
     let mut most = 0;
     for round in 0.. {
         most = most.max(scene.engine.report().bytes.held());
@@ -159,4 +165,18 @@ fn long_answers_share_what_may_be_held() {
     }
     assert!(most <= (64 + 80) << 10, "{most} bytes held");
     assert!(scene.engine.next_deadline().is_none(), "an idle server rests");
+}
+
+#[test]
+fn one_that_both_ends_have_ended_is_closed_at_once() {
+    let mut scene = Scene::new(Line::new());
+    let peer = scene.enter(1 << 20);
+    scene.send(peer, b"one\ntw");
+    scene.send_end(peer);
+    assert_eq!(scene.received(peer), "one\n");
+    scene.pass(0);
+    assert!(scene.tube(peer).is_none(), "nothing is waited for");
+    assert_eq!(scene.engine.report().connections.peer_closed, 1);
+    assert_eq!(scene.engine.report().bytes.incomplete, 2);
+    scene.check_account(true);
 }

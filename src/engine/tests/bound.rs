@@ -180,3 +180,67 @@ fn one_that_both_ends_have_ended_is_closed_at_once() {
     assert_eq!(scene.engine.report().bytes.incomplete, 2);
     scene.check_account(true);
 }
+
+/// Ends a connection at an instant, unless the peer has said something by then.
+#[derive(Debug)]
+struct Impatient(Instant);
+
+impl Protocol for Impatient {
+    type State = bool;
+
+    fn open(&mut self, _: Option<SocketAddr>, _: Context) -> bool {
+        true
+    }
+
+    fn input(
+        &mut self,
+        waits: &mut bool,
+        input: &mut Input<'_>,
+        _: &mut Output<'_>,
+        _: Context,
+    ) -> Next {
+        input.consume(input.len());
+        *waits = false;
+        Next::Idle
+    }
+
+    fn resume(&mut self, _: &mut bool, _: &mut Output<'_>, _: Context) -> Next {
+        Next::Abort
+    }
+
+    fn deadline(&self, waits: &bool) -> Option<Instant> {
+        waits.then_some(self.0)
+    }
+}
+
+#[test]
+fn what_came_before_a_deadline_is_delivered_before_it() {
+    let mut scene = Scene::new(Impatient(Instant::now()));
+    scene.engine.protocol_mut().0 = scene.start + Duration::from_millis(10);
+    let (speaks, silent) = (scene.enter(1 << 20), scene.enter(1 << 20));
+    scene.sleep(9);
+    // It came, and its event was not told yet.
+    scene.tube(speaks).unwrap().queue.push_back(b'a');
+    scene.sleep(2);
+    assert!(scene.tube(speaks).is_some() && scene.tube(silent).is_none());
+    assert_eq!(scene.engine.report().connections.protocol_closed, 1);
+    assert_eq!(scene.engine.report().bytes.served, 1);
+    assert!(scene.engine.next_deadline().is_none(), "an idle server rests");
+}
+
+#[test]
+fn one_that_is_resumed_in_a_stop_is_read_from_before_it_is_ended() {
+    let mut scene = Scene::with(Line::new(), &Config::new().drain(Drain::Flush));
+    let peer = scene.enter(1 << 20);
+    let name = ConnectionId::new(peer, scene.engine.table.get(peer).unwrap().number());
+    scene.stop();
+    scene.sleep(45);
+    assert!(!scene.tube(peer).unwrap().is_shut);
+    // It was quiet for long enough by now, and what has come was not told yet.
+    scene.now += 10;
+    scene.tube(peer).unwrap().queue.extend(b"one\n");
+    let now = scene.instant();
+    assert!(scene.engine.resume(name, now));
+    assert_eq!(scene.received(peer), "one\n");
+    assert!(!scene.tube(peer).unwrap().is_shut);
+}

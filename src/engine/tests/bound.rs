@@ -11,7 +11,8 @@ use crate::protocol::{ConnectionId, Context, Discard, Input, Line, Next, Output,
 /// Bytes that one connection may move in a call: its budget, and what a batch may put behind it.
 const MOST: usize = (256 << 10) + (80 << 10);
 
-/// Each byte is answered with a mebibyte, `w` not before it is named; it names connections as it is told to.
+/// Each byte is answered with a mebibyte, `w` not before the connection is named. It names
+/// connections as it is told to.
 #[derive(Debug, Default)]
 struct Amplifier {
     named: VecDeque<ConnectionId>,

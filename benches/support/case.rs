@@ -95,12 +95,13 @@ const BUSY: Case = Case {
     ..case("p50-busy-poll", "1 connection, 64 B, --busy-poll 1ms", Figure::RoundTrip, (1, 64, 1))
 };
 
-pub const CASES: [Case; 20] = [
+pub const CASES: [Case; 21] = [
     case("msg-1", "1 connection, 64 B", Figure::CpuPerMessage, (1, 64, 1)),
     case("msg-50", "50 connections, 64 B", Figure::CpuPerMessage, (50, 64, 1)),
     case("msg-1000", "1 000 connections, 64 B", Figure::CpuPerMessage, (1000, 64, 1)),
     case("msg-10000", "10 000 connections, 64 B", Figure::CpuPerMessage, (CROWD, 64, 1)),
     case("msg-50-16k", "50 connections, 16 KiB", Figure::CpuPerMessage, (50, 16 << 10, 1)),
+    case("msg-50-40k", "50 connections, 40 000 B", Figure::CpuPerMessage, (50, 40_000, 1)),
     case("msg-100-16", "100 connections, 64 B, depth 16", Figure::CpuPerMessage, (100, 64, 16)),
     case("stream", "1 connection, 256 KiB, depth 8", Figure::CpuPerMib, (1, 256 << 10, 8)),
     case("stream-8", "8 connections, 256 KiB, depth 8", Figure::CpuPerMib, (8, 256 << 10, 8)),

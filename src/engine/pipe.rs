@@ -1,5 +1,10 @@
 //! Which connections stream, and their pipes: a bounded number, the idle ones kept for the next
 //! stream.
+//!
+//! The copies in and out are about two fifths of what a stream costs, and a pipe saves both. What
+//! is left is paid for each wake-up, and a server that keeps up is woken for each packet: by the
+//! wait, a fill, a drain, and the peek that finds the queue dry. Smaller messages are copied: for
+//! one of 40 000 bytes a pipe saves nothing that could be measured.
 
 use super::stream::Stream;
 

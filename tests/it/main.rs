@@ -40,6 +40,8 @@ mod bench_workers;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
+mod clients;
+#[cfg(feature = "cli")]
 mod console;
 #[cfg(all(feature = "cli", target_os = "linux"))]
 mod counts;
@@ -70,6 +72,8 @@ mod output;
 mod promise;
 #[cfg(feature = "cli")]
 mod protocol;
+#[cfg(feature = "cli")]
+mod protocol_faults;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

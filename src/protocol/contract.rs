@@ -137,7 +137,8 @@ pub trait Protocol {
     }
 
     /// Says the last words: the server's FIN follows, whatever the reason (TLS's close_notify). Not
-    /// called before a reset. What is put is pending output like any other.
+    /// called before a reset. What is put is pending output like any other. There is room for half
+    /// of [`Output::MIN_ROOM`] at least: what wraps the protocol may need some of it.
     fn farewell(&mut self, state: &mut Self::State, output: &mut Output<'_>, context: Context) {
         let _ = (state, output, context);
     }

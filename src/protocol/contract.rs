@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::engine::observer::ConnectionId;
 use crate::engine::report::CloseReason;
-use crate::protocol::context::{ConnectionId, Context};
+use crate::protocol::context::Context;
 use crate::protocol::input::Input;
 use crate::protocol::next::Next;
 use crate::protocol::output::Output;
@@ -136,7 +137,8 @@ pub trait Protocol {
     }
 
     /// Says the last words: the server's FIN follows, whatever the reason (TLS's close_notify). Not
-    /// called before a reset. What is put is pending output like any other.
+    /// called before a reset. What is put is pending output like any other. There is room for half
+    /// of [`Output::MIN_ROOM`] at least: what wraps the protocol may need some of it.
     fn farewell(&mut self, state: &mut Self::State, output: &mut Output<'_>, context: Context) {
         let _ = (state, output, context);
     }

@@ -147,8 +147,10 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     /// A process that was frozen, or a host that comes late, has read nothing meanwhile: for every
     /// connection that counts as reading that was held back.
     pub(super) fn set_clock(&mut self, now: Instant) -> Instant {
-        let draining = self.stop.phase() == Phase::Draining;
-        let due = if draining { self.next_deadline() } else { None };
+        if self.stop.phase() != Phase::Draining {
+            return self.clock.set(now);
+        }
+        let due = self.next_deadline();
         let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
         let now = self.clock.set(now);
         // A host that is always late must come to an end all the same.

@@ -41,14 +41,16 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let was_held_back = phase > Phase::Running && connection.is_held_back();
         let was_receiving = phase > Phase::Running && connection.is_receiving();
         let flow = connection.pump(ready, probe, &mut io);
-        let is_free = !connection.is_held_back() && !connection.is_receiving();
-        let released = was_held_back && !connection.is_held_back();
-        let is_calm = is_free && (was_held_back || was_receiving);
+        let is_stopping = phase > Phase::Running;
+        let is_held_back = is_stopping && connection.is_held_back();
+        let released = was_held_back && !is_held_back;
+        let is_calm =
+            (was_held_back || was_receiving) && !is_held_back && !connection.is_receiving();
         if released {
             connection.touch(mark);
         }
         let active = connection.active();
-        if (was_held_back || connection.is_held_back())
+        if (was_held_back || is_held_back)
             && let Some(visit) = self.visits.get_mut(at)
         {
             visit.hold_back(self.clock.tick());

@@ -62,8 +62,6 @@ pub(crate) struct Engine<S: Stream, P: Speaks = Echo> {
     pub(super) timers: Timers,
     /// More connections are to be resumed than one turn does.
     pub(super) more_resumes: bool,
-    /// Memory for those that a protocol names in one turn.
-    pub(super) named: Vec<u32>,
 }
 
 #[cfg(any(test, feature = "_internals"))]
@@ -95,7 +93,6 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             turns: 0,
             timers: Timers::default(),
             more_resumes: false,
-            named: Vec::new(),
         }
     }
 
@@ -146,21 +143,26 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     ///
     /// A process that was frozen, or a host that comes late, has read nothing meanwhile: for every
     /// connection that counts as reading that was held back.
+    #[inline]
     pub(super) fn set_clock(&mut self, now: Instant) -> Instant {
-        if self.stop.phase() != Phase::Draining {
-            return self.clock.set(now);
+        if self.stop.phase() == Phase::Draining {
+            self.note_lateness(now);
         }
-        let due = self.next_deadline();
-        let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-        let now = self.clock.set(now);
+        self.clock.set(now)
+    }
+
+    /// Notes whether a turn of the drain comes late.
+    fn note_lateness(&mut self, now: Instant) {
+        let Some(due) = self.next_deadline() else { return };
+        let late = now.saturating_duration_since(due);
         // A host that is always late must come to an end all the same.
         let is_rare = self.pauses < PAUSES || late >= self.longest_pause.saturating_mul(2);
         if late >= LATE && is_rare {
             self.pauses = self.pauses.saturating_add(1);
             self.longest_pause = late.max(self.longest_pause);
+            self.clock.set(now);
             self.awake = self.clock.tick();
         }
-        now
     }
 
     /// What asks the kernel, for the whole of a stop.

@@ -128,6 +128,7 @@ fn the_figures_of_a_remote_server_come_from_its_metrics_page() {
 #[cfg(target_os = "linux")]
 fn the_page_of_our_own_server_has_the_cpu_time_of_its_process() {
     let server = Server::start(&["--admin", "127.0.0.1:0"]);
+    server.process.wait_for_stderr("] ready");
     let log = server.process.stderr();
     let admin = log.split("http://").nth(1).and_then(|rest| rest.lines().next()).expect("a page");
     let (url, target) = (format!("http://{admin}/metrics"), server.address().to_string());

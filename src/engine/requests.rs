@@ -80,16 +80,19 @@ impl<P: Protocol> Requests<P> {
     }
 
     /// Keeps what was read and not consumed; an error where there is no memory.
+    #[inline]
     fn keep<N>(
         &mut self,
         fresh: &mut Range<usize>,
         io: &mut IoContext<'_, N, P>,
     ) -> Result<(), Flow> {
         let range = std::mem::replace(fresh, 0..0);
+        if range.is_empty() { Ok(()) } else { self.hold(range, io) }
+    }
+
+    #[cold]
+    fn hold<N>(&mut self, range: Range<usize>, io: &mut IoContext<'_, N, P>) -> Result<(), Flow> {
         let bytes = io.buffer.get(range).unwrap_or_default();
-        if bytes.is_empty() {
-            return Ok(());
-        }
         let held = &mut self.rest.get_or_insert_default().input;
         if held.try_reserve(bytes.len()).is_err() {
             self.give_up(bytes.len(), io.bytes);

@@ -99,11 +99,12 @@ mod tests {
         for len in 0..40 {
             for step in 1..12 {
                 // Bytes that differ from a line feed by the highest bit or by one stand between.
-                let other = |at: usize| if at % 2 == 0 { 0x8a } else { 0x0b };
-                let byte = |at: usize| if at % step == 0 { b'\n' } else { other(at) };
+                let other = |at: usize| if at.is_multiple_of(2) { 0x8a } else { 0x0b };
+                let byte = |at: usize| if at.is_multiple_of(step) { b'\n' } else { other(at) };
                 let bytes: Vec<u8> = (0..len).map(byte).collect();
                 for from in 0..=len {
-                    let expected: Vec<_> = (from..len).filter(|at| at % step == 0).collect();
+                    let expected: Vec<_> =
+                        (from..len).filter(|at| at.is_multiple_of(step)).collect();
                     assert_eq!(line_feeds(&bytes, from).collect::<Vec<_>>(), expected);
                 }
             }

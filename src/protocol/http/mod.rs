@@ -36,7 +36,7 @@ use crate::protocol::output::Output;
 /// fields, 501 for other methods and codings, 505. All but 404 end the connection. A body that
 /// turns out to be bad when a part of it has been answered ends the connection without the end of
 /// the answer's body, and this is the answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Http {
     page: u64,
     delay: Duration,

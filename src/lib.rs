@@ -218,7 +218,7 @@
 //!   scan                     searching bytes
 //!   echo discard line        the protocols with simple requests
 //!   http                     HTTP/1.1
-//!     reply head chunk exchange
+//!     reply head last chunk exchange
 //!   session                  the order of the calls on one connection
 //!   mod adversary loopback   for tests
 //! engine                   the life of connections: no socket, no clock, no registry

@@ -79,13 +79,23 @@ impl<P: Protocol> Requests<P> {
         self.rest.as_ref().map_or(&[], |rest| rest.input.as_slice())
     }
 
-    /// Adds input to what is held; an error where there is no memory.
-    fn hold(&mut self, bytes: &[u8]) -> Result<(), Flow> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
+    /// Keeps what was read and not consumed; an error where there is no memory.
+    #[inline]
+    fn keep<N>(
+        &mut self,
+        fresh: &mut Range<usize>,
+        io: &mut IoContext<'_, N, P>,
+    ) -> Result<(), Flow> {
+        let range = std::mem::replace(fresh, 0..0);
+        if range.is_empty() { Ok(()) } else { self.hold(range, io) }
+    }
+
+    #[cold]
+    fn hold<N>(&mut self, range: Range<usize>, io: &mut IoContext<'_, N, P>) -> Result<(), Flow> {
+        let bytes = io.buffer.get(range).unwrap_or_default();
         let held = &mut self.rest.get_or_insert_default().input;
         if held.try_reserve(bytes.len()).is_err() {
+            self.give_up(bytes.len(), io.bytes);
             return Err(Flow::Close(CloseReason::ForcedLossy));
         }
         held.extend_from_slice(bytes);
@@ -110,6 +120,7 @@ impl<P: Protocol> Requests<P> {
     }
 
     /// Gives up input after the end of the conversation.
+    #[cold]
     fn give_up(&mut self, fresh: usize, bytes: &mut ByteCounts) {
         let count = self.held().len().saturating_add(fresh);
         if let Some(rest) = &mut self.rest {
@@ -144,7 +155,7 @@ impl<P: Protocol> Requests<P> {
             let is_spent = moved.read.max(moved.written) >= budget;
             let want = match self.batch(&mut fresh, io) {
                 Ok(want) => want,
-                Err(flow) => return self.hold_fresh(&fresh, flow, io),
+                Err(flow) => return self.keep(&mut fresh, io).err().unwrap_or(flow),
             };
             let put = io.shared.scratch.bytes().len();
             moved.written = moved.written.saturating_add(put);
@@ -161,7 +172,7 @@ impl<P: Protocol> Requests<P> {
                 fresh = 0..0;
             }
             if let Err(flow) = written {
-                return self.hold_fresh(&fresh, flow, io);
+                return self.keep(&mut fresh, io).err().unwrap_or(flow);
             }
             let flow = match want {
                 Want::Finish => continue,
@@ -179,24 +190,7 @@ impl<P: Protocol> Requests<P> {
             if want == Want::Resume && self.input == Input::Ready {
                 self.traits.set(Traits::HELD_BACK, true);
             }
-            return self.hold_fresh(&fresh, flow, io);
-        }
-    }
-
-    /// Keeps what was read and not consumed.
-    fn hold_fresh<N>(
-        &mut self,
-        fresh: &Range<usize>,
-        flow: Flow,
-        io: &mut IoContext<'_, N, P>,
-    ) -> Flow {
-        let bytes = io.buffer.get(fresh.clone()).unwrap_or_default();
-        match self.hold(bytes) {
-            Ok(()) => flow,
-            Err(flow) => {
-                self.give_up(fresh.len(), io.bytes);
-                flow
-            }
+            return self.keep(&mut fresh, io).err().unwrap_or(flow);
         }
     }
 
@@ -213,10 +207,15 @@ impl<P: Protocol> Requests<P> {
             [] => io.buffer.get(fresh.clone()).unwrap_or_default(),
             held => held,
         };
-        if self.session.has_call(input) && io.room < LEAST_ROOM {
+        scratch.clear();
+        if !self.session.has_call(input) {
+            let want = self.session.want();
+            if want != Want::Finish {
+                return Ok(want);
+            }
+        } else if io.room < LEAST_ROOM {
             return Err(Flow::Pause);
         }
-        scratch.clear();
         let room = io.room.clamp(LEAST_ROOM, OUTPUT);
         let advance = self.session.advance(protocol, input, scratch, room, context);
         self.consume(advance.consumed, fresh);
@@ -269,9 +268,7 @@ impl<P: Protocol> Requests<P> {
         fresh: &mut Range<usize>,
         io: &mut IoContext<'_, S::Pipe, P>,
     ) -> Result<usize, Flow> {
-        let bytes = io.buffer.get(fresh.clone()).unwrap_or_default();
-        self.hold(bytes).inspect_err(|_| self.give_up(fresh.len(), io.bytes))?;
-        *fresh = 0..0;
+        self.keep(fresh, io)?;
         let room = input_limit::<P>().saturating_sub(self.held().len());
         match self.input {
             Input::Dry | Input::Ended => return Err(Flow::Wait),
@@ -304,9 +301,7 @@ impl<P: Protocol> Requests<P> {
         self.session.on_input();
         *fresh = 0..count;
         if !self.held().is_empty() {
-            let bytes = io.buffer.get(..count).unwrap_or_default();
-            self.hold(bytes).inspect_err(|_| self.give_up(count, io.bytes))?;
-            *fresh = 0..0;
+            self.keep(fresh, io)?;
         }
         Ok(count)
     }
@@ -319,6 +314,9 @@ impl<P: Protocol> Requests<P> {
         ledger: &mut Ledger,
         io: &mut IoContext<'_, S::Pipe, P>,
     ) -> Result<(), Flow> {
+        if io.shared.scratch.is_blank() {
+            return Ok(());
+        }
         let put = io.shared.scratch.bytes().len();
         self.produced = self.produced.saturating_add(put as u64);
         io.bytes.produced = io.bytes.produced.saturating_add(put as u64);
@@ -333,11 +331,13 @@ impl<P: Protocol> Requests<P> {
             ledger.on_written(taken, io);
         }
         let output = &io.shared.scratch;
-        let answers = answers_within(output.marks(), taken);
+        let is_whole = taken >= put;
+        let answers =
+            if is_whole { output.answers() } else { answers_within(output.marks(), taken) };
         if let Some(requests) = io.requests {
             requests.answered = requests.answered.saturating_add(answers);
         }
-        if taken >= put {
+        if is_whole {
             return Ok(());
         }
         let copy = match fault {

@@ -41,6 +41,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     pub(super) fn set_timer(&mut self, at: u32) {
         let protocol = &self.table.shared.protocol;
         let due = self.table.get(at).and_then(|connection| connection.deadline(protocol));
+        if due.is_none() && self.timers.is_empty() {
+            return;
+        }
         let soonest = self.clock.now().and_then(|now| now.checked_add(LEAST_WAIT));
         let is_past = |due: &Instant| self.clock.now().is_some_and(|now| *due <= now);
         let due = if due.as_ref().is_some_and(is_past) { soonest } else { due };

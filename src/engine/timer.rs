@@ -16,6 +16,11 @@ pub(super) struct Timers {
 }
 
 impl Timers {
+    /// Whether no slot has a deadline.
+    pub(super) fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Instant> {
         self.heap.first().map(|(due, _)| *due)

@@ -78,6 +78,11 @@ impl OutputBuffer {
         &self.marks
     }
 
+    /// Whether nothing was put and no answer ended.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.bytes.is_empty() && self.marks.is_empty()
+    }
+
     /// Remembers the present content.
     pub(crate) fn checkpoint(&self) -> Checkpoint {
         Checkpoint {

@@ -2,33 +2,76 @@
 
 /// Bytes that are compared at a time.
 const WORD: usize = size_of::<u64>();
-/// A one in each byte of a word, and the highest bit of each.
-const ONES: u64 = u64::from_le_bytes([1; WORD]);
-const HIGHS: u64 = u64::from_le_bytes([0x80; WORD]);
+/// All bits but the highest of each byte of a word.
+const LOWS: u64 = u64::from_le_bytes([0x7f; WORD]);
 
 /// Returns the place of the first `wanted` in `bytes`.
-///
-/// A word is searched as a whole: the highest bits of `(x - ONES) & !x` show where `x` has a zero
-/// byte, the lowest of them exactly (Mycroft's test, Hacker's Delight 6-1).
 pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
-    let pattern = u64::from_le_bytes([wanted; WORD]);
-    let (words, rest) = bytes.as_chunks::<WORD>();
-    for (number, word) in words.iter().enumerate() {
-        let differing = u64::from_le_bytes(*word) ^ pattern;
-        let found = differing.wrapping_sub(ONES) & !differing & HIGHS;
-        if found != 0 {
-            let at = found.trailing_zeros() as usize >> 3;
-            return Some(number.saturating_mul(WORD).saturating_add(at));
-        }
-    }
-    let skipped = bytes.len().saturating_sub(rest.len());
-    rest.iter().position(|byte| *byte == wanted).map(|at| skipped.saturating_add(at))
+    Places::new(bytes, wanted, 0).next()
 }
 
 /// Returns the place of the first line feed at or after `from`.
 pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
-    let rest = bytes.get(from..).unwrap_or_default();
-    find(rest, b'\n').map(|at| from.saturating_add(at))
+    line_feeds(bytes, from).next()
+}
+
+/// Iterates over the places of line feeds at or after `from`.
+pub(super) fn line_feeds(bytes: &[u8], from: usize) -> Places<'_> {
+    Places::new(bytes.get(from..).unwrap_or_default(), b'\n', from)
+}
+
+/// The places at which a byte stands. A word is searched as a whole, all of its bytes at once.
+#[derive(Debug)]
+pub(super) struct Places<'a> {
+    words: std::slice::Iter<'a, [u8; WORD]>,
+    /// What is too short for a word; empty once it was searched.
+    rest: &'a [u8],
+    /// The wanted byte, all over.
+    pattern: u64,
+    /// The highest bit of each byte of the present word that is a place not returned yet.
+    found: u64,
+    /// The place of the present word, and of the one after it.
+    place: usize,
+    next: usize,
+}
+
+impl<'a> Places<'a> {
+    fn new(bytes: &'a [u8], wanted: u8, from: usize) -> Self {
+        let (words, rest) = bytes.as_chunks();
+        let pattern = u64::from_le_bytes([wanted; WORD]);
+        Self { words: words.iter(), rest, pattern, found: 0, place: from, next: from }
+    }
+
+    /// Marks the bytes of a word that are the wanted one, each exactly (Hacker's Delight, 6-1).
+    fn mark(&self, word: u64) -> u64 {
+        let differing = word ^ self.pattern;
+        !((differing & LOWS).wrapping_add(LOWS) | differing | LOWS)
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.found == 0 {
+            self.place = self.next;
+            self.next = self.next.wrapping_add(WORD);
+            if let Some(word) = self.words.next() {
+                self.found = self.mark(u64::from_le_bytes(*word));
+            } else if self.rest.is_empty() {
+                return None;
+            } else {
+                // Filled up with bytes that are not wanted.
+                let rest = std::mem::take(&mut self.rest).iter().rev();
+                let word = rest.fold(!self.pattern, |word, byte| word << 8 | u64::from(*byte));
+                self.found = self.mark(word);
+            }
+        }
+        let at = self.found.trailing_zeros() as usize >> 3;
+        self.found &= self.found.wrapping_sub(1);
+        Some(self.place.wrapping_add(at))
+    }
 }
 
 #[cfg(test)]
@@ -49,5 +92,26 @@ mod tests {
             }
         }
         assert_eq!(find_line_feed(b"a", 7), None);
+    }
+
+    #[test]
+    fn all_places_are_found_in_order() {
+        for len in 0..40 {
+            for step in 1..12 {
+                // Bytes that differ from a line feed by the highest bit or by one stand between.
+                let other = |at: usize| if at.is_multiple_of(2) { 0x8a } else { 0x0b };
+                let byte = |at: usize| if at.is_multiple_of(step) { b'\n' } else { other(at) };
+                let bytes: Vec<u8> = (0..len).map(byte).collect();
+                for from in 0..=len {
+                    let expected: Vec<_> =
+                        (from..len).filter(|at| at.is_multiple_of(step)).collect();
+                    assert_eq!(line_feeds(&bytes, from).collect::<Vec<_>>(), expected);
+                }
+            }
+        }
+        for len in 0..20 {
+            assert_eq!(find(&vec![1; len], 0), None, "the filling is no zero");
+            assert_eq!(find(&vec![0; len], u8::MAX), None);
+        }
     }
 }

@@ -310,7 +310,7 @@ impl<P: Protocol> Session<P> {
     }
 
     /// Returns what is needed when there is no call to be made.
-    fn want(&self) -> Want {
+    pub(crate) fn want(&self) -> Want {
         match self.next {
             Next::Finish => Want::Finish,
             Next::Abort => Want::Abort,

@@ -69,8 +69,10 @@ pub(crate) fn run(args: &ServeArgs, first: &[ListenAddress]) -> Result<ExitCode,
         ProtocolName::Discard => serve(Discard, start, &settings),
         ProtocolName::Line => serve(Line::new().with_delay(delay), start, &settings),
         ProtocolName::Http => {
-            let http = Http::new().with_delay(delay);
-            let http = args.body.map_or(http, |body| http.with_body_len(body));
+            let mut http = Http::new().with_delay(delay);
+            if let Some(body) = args.body {
+                http = http.with_body_len(body);
+            }
             serve(http, start, &settings)
         }
     }

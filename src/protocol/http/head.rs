@@ -6,7 +6,7 @@ use std::net::Ipv6Addr;
 use httparse::{Error, Header, Request, Status as Parsed};
 
 use super::reply::Status;
-use crate::protocol::scan::find_line_feed;
+use crate::protocol::scan::line_feeds;
 
 /// Header lines in a head at most.
 const HEADERS_MAX: usize = 128;
@@ -70,13 +70,11 @@ impl From<Status> for Refusal {
 /// Returns the length of the head, `None` while its end is missing. Lines up to `scanned` were
 /// looked at before. Only CRLF ends a line.
 pub(super) fn find_end(bytes: &[u8], scanned: usize) -> Result<Option<usize>, Status> {
-    let mut from = scanned;
-    while let Some(at) = find_line_feed(bytes, from) {
-        let before = bytes.get(..at).unwrap_or_default();
-        let Some(line) = before.strip_suffix(b"\r") else { return Err(Status::BadRequest) };
-        from = at.saturating_add(1);
-        if line.is_empty() || line.ends_with(b"\n") {
-            return Ok(Some(from));
+    for at in line_feeds(bytes, scanned) {
+        match bytes.get(..at).unwrap_or_default() {
+            [b'\r'] | [.., b'\n', b'\r'] => return Ok(Some(at.saturating_add(1))),
+            [.., b'\r'] => {}
+            _ => return Err(Status::BadRequest),
         }
     }
     Ok(None)
@@ -158,6 +156,9 @@ impl<'a> Fields<'a> {
     fn gather(headers: &[Header<'a>]) -> Result<Self, Status> {
         let mut fields = Self::default();
         for Header { name, value } in headers {
+            if !may_matter(name) {
+                continue;
+            }
             let value = value.trim_ascii();
             let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
             if is("content-length") {
@@ -227,6 +228,12 @@ fn add_coding(coding: Option<Coding>, is_chunked: bool) -> Coding {
     }
 }
 
+/// Whether a field's name may be one of those that matter, by its first letter.
+fn may_matter(name: &str) -> bool {
+    let first = name.bytes().next().unwrap_or_default().to_ascii_lowercase();
+    matches!(first, b'c' | b'h' | b't' | b'e')
+}
+
 /// Returns the members of a list, empty ones left out.
 fn tokens(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let members = list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -246,12 +253,12 @@ fn parse_length(value: &[u8]) -> Result<u64, Status> {
 /// Returns what a target names, in its origin or its absolute form. Neither has a fragment, which
 /// some readers would take for a part of the path and others would not.
 fn target(target: &str) -> Result<Target, Status> {
-    if target.contains('#') {
+    if target.as_bytes().contains(&b'#') {
         return Err(Status::BadRequest);
     }
     let path = if target.starts_with('/') { target } else { path_of_absolute(target)? };
-    let path = path.split('?').next().unwrap_or_default();
-    let Some(number) = path.strip_prefix("/bytes/") else { return Ok(Target::Page) };
+    let Some(rest) = path.strip_prefix("/bytes/") else { return Ok(Target::Page) };
+    let number = rest.split('?').next().unwrap_or_default();
     let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
     let number = number.parse().ok().filter(|number| is_number && *number <= BYTES_MAX);
     Ok(number.map_or(Target::Missing, Target::Bytes))
@@ -268,6 +275,10 @@ fn path_of_absolute(target: &str) -> Result<&str, Status> {
 /// Whether this is the name or the address of a host and perhaps a port (RFC 3986, section 3.2);
 /// what may stand before a name, a user and a password, is an error in a request.
 fn is_authority(authority: &[u8]) -> bool {
+    // Most are a plain name.
+    if !authority.is_empty() && plain(authority) == authority.len() {
+        return true;
+    }
     let colon = authority.iter().rposition(|byte| *byte == b':' || *byte == b']');
     let (host, port) = match colon.and_then(|at| authority.split_at_checked(at)) {
         Some((host, [b':', port @ ..])) => (host, port),
@@ -286,9 +297,7 @@ fn is_authority(authority: &[u8]) -> bool {
 /// Whether this may be the name of a host, or its address in IPv4.
 fn is_name(mut name: &[u8]) -> bool {
     loop {
-        let plain = name.iter().position(|byte| !IS_NAME.get(*byte as usize).unwrap_or(&false));
-        let rest = plain.and_then(|at| name.get(at..)).unwrap_or_default();
-        name = match rest {
+        name = match name.get(plain(name)..).unwrap_or_default() {
             [] => return true,
             [b'%', one, two, rest @ ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit() => {
                 rest
@@ -296,6 +305,11 @@ fn is_name(mut name: &[u8]) -> bool {
             _ => return false,
         };
     }
+}
+
+/// How many bytes at the beginning of a name stand for themselves.
+fn plain(name: &[u8]) -> usize {
+    name.iter().take_while(|byte| *IS_NAME.get(**byte as usize).unwrap_or(&false)).count()
 }
 
 /// Which bytes stand for themselves in the name of a host (RFC 3986: `unreserved`, `sub-delims`).

@@ -3,6 +3,7 @@
 mod chunk;
 mod exchange;
 mod head;
+mod last;
 mod reply;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 pub use self::exchange::HttpState;
 use self::exchange::{Answer, Body, Stage, What};
 use self::head::{Framing, Head, Method, Target};
+use self::last::LastHead;
 use self::reply::{HEAD_ROOM, PAGE, Status};
 use crate::protocol::context::Context;
 use crate::protocol::contract::Protocol;
@@ -34,10 +36,11 @@ use crate::protocol::output::Output;
 /// fields, 501 for other methods and codings, 505. All but 404 end the connection. A body that
 /// turns out to be bad when a part of it has been answered ends the connection without the end of
 /// the answer's body, and this is the answer.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Http {
     page: u64,
     delay: Duration,
+    last: LastHead,
 }
 
 impl Default for Http {
@@ -50,7 +53,7 @@ impl Http {
     /// A server that answers GET at once, with 13 bytes.
     #[must_use]
     pub const fn new() -> Self {
-        Self { page: PAGE, delay: Duration::ZERO }
+        Self { page: PAGE, delay: Duration::ZERO, last: LastHead::new() }
     }
 
     /// Has GET answered with so many bytes.
@@ -78,7 +81,7 @@ enum Step {
 impl Http {
     /// Goes on with a head.
     fn head(
-        &self,
+        &mut self,
         state: &mut HttpState,
         scanned: usize,
         input: &mut Input<'_>,
@@ -93,6 +96,12 @@ impl Http {
             }
             return Step::Done;
         }
+        if let Some((length, head)) = self.last.recall(input.bytes()) {
+            let rest = input.bytes().get(length..).unwrap_or_default();
+            input.consume(length);
+            self.take(state, head, rest, output, context);
+            return Step::Done;
+        }
         let end = match head::find_end(input.bytes(), scanned) {
             _ if !head::can_begin(input.bytes()) => Err(Status::BadRequest),
             Ok(None) if input.is_full() => Err(Status::HeadTooLarge),
@@ -102,7 +111,8 @@ impl Http {
             Ok(Some(end)) => {
                 let (bytes, rest) = input.bytes().split_at_checked(end).unwrap_or_default();
                 input.consume(end);
-                (head::parse(bytes), rest)
+                let parsed = head::parse(bytes).inspect(|head| self.last.keep(bytes, *head));
+                (parsed, rest)
             }
             Ok(None) => {
                 if let Stage::Head { scanned, .. } = &mut state.stage {

@@ -10,9 +10,6 @@ pub(super) const HEAD_ROOM: usize = 1 << 10;
 /// Length of the answer to GET unless another one is chosen.
 pub(super) const PAGE: u64 = 13;
 
-/// How it is told: formatting a number costs more than all other lines.
-const PAGE_LENGTH: &str = "Content-Length: 13\r\n";
-
 /// What bodies are made of, over and over: 13 bytes.
 const TEXT: &[u8; 13] = b"hello, world\n";
 
@@ -69,11 +66,12 @@ pub(super) enum Persistence {
 }
 
 impl Persistence {
-    fn header(self) -> &'static str {
+    /// The last lines of a head.
+    fn lines(self) -> &'static str {
         match self {
-            Self::Stays => "",
-            Self::KeepAlive => "Connection: keep-alive\r\n",
-            Self::Close => "Connection: close\r\n",
+            Self::Stays => "\r\n",
+            Self::KeepAlive => "Connection: keep-alive\r\n\r\n",
+            Self::Close => "Connection: close\r\n\r\n",
         }
     }
 }
@@ -81,17 +79,21 @@ impl Persistence {
 /// Puts the head of a 200.
 pub(super) fn put_head(output: &mut Output<'_>, length: Length, persistence: Persistence) {
     const START: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
-    put_all(output, START.as_bytes());
+    // Formatting a number costs more than everything else.
+    const PAGE_START: &[u8] =
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n";
     match length {
-        Length::Sized(PAGE) => put_all(output, PAGE_LENGTH.as_bytes()),
+        Length::Sized(PAGE) => put_all(output, PAGE_START),
         Length::Sized(size) => {
-            let written = write!(output, "Content-Length: {size}\r\n");
+            let written = write!(output, "{START}Content-Length: {size}\r\n");
             debug_assert!(written.is_ok(), "there is room for a head");
         }
-        Length::Chunked => put_all(output, b"Transfer-Encoding: chunked\r\n"),
+        Length::Chunked => {
+            put_all(output, START.as_bytes());
+            put_all(output, b"Transfer-Encoding: chunked\r\n");
+        }
     }
-    put_all(output, persistence.header().as_bytes());
-    put_all(output, b"\r\n");
+    put_all(output, persistence.lines().as_bytes());
 }
 
 /// Puts a whole answer of another status.
@@ -102,12 +104,12 @@ pub(super) fn put_status(
     with_body: bool,
 ) {
     let line = status.line();
-    let (name, length, connection) = (line.trim_end(), line.len(), persistence.header());
+    let (name, length, connection) = (line.trim_end(), line.len(), persistence.lines());
     let body = if with_body { line } else { "" };
     let written = write!(
         output,
         "HTTP/1.1 {name}\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\
-         {connection}\r\n{body}"
+         {connection}{body}"
     );
     debug_assert!(written.is_ok(), "there is room for an answer");
 }
@@ -125,6 +127,12 @@ pub(super) fn put_chunk_size(output: &mut Output<'_>, size: u64) {
 
 /// Puts what fits of a body of `size` bytes of which `left` are left. Returns how many then are.
 pub(super) fn put_page(output: &mut Output<'_>, size: u64, mut left: u64) -> u64 {
+    if let (true, Ok(all)) = (left == size, usize::try_from(left))
+        && let Some(page) = BLOCK.get(..all)
+    {
+        let put = output.put_some(page);
+        return left.saturating_sub(put as u64);
+    }
     while left > 0 && output.room() > 0 {
         // The text goes on where it was, in blocks that begin where the text does.
         let at = size.saturating_sub(left).checked_rem(TEXT.len() as u64).unwrap_or(0);

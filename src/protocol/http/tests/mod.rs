@@ -144,6 +144,56 @@ fn a_request_is_outstanding_from_its_head_on() {
 }
 
 #[test]
+fn a_head_means_the_same_whatever_came_before_it() {
+    let long = format!("Cookie: {}\r\n", "x".repeat(600));
+    let requests = [
+        GET.to_vec(),
+        get("Accept: */*\r\n"),
+        get(&long),
+        get("Content-Length: 5\r\n"),
+        b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET /bytes/5 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET /bytes/x HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+        b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".to_vec(),
+        post("Content-Length: 5\r\n", "abcde"),
+        post("Content-Length: 5\r\n", "fghij"),
+        post("Content-Length: 0\r\n", ""),
+        post("Transfer-Encoding: chunked\r\n", "5\r\nabcde\r\n0\r\n\r\n"),
+    ];
+    let body = |request: &Vec<u8>| {
+        let is_bare = request.starts_with(b"GET") && request.windows(7).any(|w| w == b"Length:");
+        if is_bare { [request.as_slice(), b"12345"].concat() } else { request.clone() }
+    };
+    let requests: Vec<_> = requests.iter().map(body).collect();
+    let alone: Vec<_> = requests.iter().map(|one| serve(one).received).collect();
+    let mut line = Loopback::new(Http::new());
+    for (first, answer) in requests.iter().zip(&alone) {
+        for (second, other) in requests.iter().zip(&alone) {
+            let before = line.received.len();
+            for one in [first, second, second, first] {
+                line.send(one);
+            }
+            let all = [answer, other, other, answer].map(Vec::as_slice).concat();
+            assert!(line.received[before..] == all, "{}", first.escape_ascii());
+            assert_eq!((line.status(), line.end), (Some(Status::Idle), None));
+        }
+    }
+}
+
+#[test]
+fn a_head_that_came_before_is_not_taken_for_a_part_of_another() {
+    let tails = ["\n", "x\r\n\r\n", "\r\r\n\r\n", " a: b\r\n\r\n"];
+    let bad = tails.map(|tail| (tail, 400));
+    for (tail, status) in bad.into_iter().chain([("a: b\r\n\r\n", 200), ("\r\n", 200)]) {
+        let mut line = serve(GET);
+        line.send(&GET[..GET.len() - 2]);
+        line.send(tail.as_bytes());
+        let second = text(&line).strip_prefix(HELLO).unwrap();
+        assert!(second.starts_with(&format!("HTTP/1.1 {status} ")), "{tail:?}: {second}");
+    }
+}
+
+#[test]
 fn a_post_streams() {
     let size: usize = 10 << 20;
     let mut line = Loopback::with_window(Http::new(), 1 << 20);

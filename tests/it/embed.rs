@@ -13,4 +13,6 @@ mod registration;
 mod speaking;
 mod stop;
 pub mod support;
+#[cfg(feature = "cli")]
+mod tls;
 mod tokens;

@@ -1,4 +1,5 @@
-//! netgrace beside the servers that a user would write instead, by CPU time, memory and speed.
+//! netgrace beside the servers that a user would write instead, by CPU time, memory and speed:
+//! the echo beside echo servers, `line` and `http` beside servers in C, `http` beside nginx.
 //!
 //! `cargo bench --bench peers -- --rounds 10` compares; under `cargo test` it is a smoke. The load
 //! is `netgrace::load`, in this process; every server is a child, fresh for each figure, on a core
@@ -22,7 +23,7 @@ use support::args::{Comparison, Task};
 use support::case::{CROWD, Scale};
 use support::machine::Machine;
 use support::pair::Pair;
-use support::{output, peer, smoke};
+use support::{foreign, output, peer, smoke};
 
 fn main() -> ExitCode {
     let done = match Task::read() {
@@ -61,11 +62,14 @@ fn compare(comparison: &Comparison) -> Result<(), String> {
         let mut pairs = Vec::new();
         for peer in &comparison.peers {
             let pair = Pair::measure(case, peer, comparison.rounds, scale, &machine);
-            eprintln!("{}", output::progress(case, &pair));
+            if pair.is_tried() {
+                eprintln!("{}", output::progress(case, &pair));
+            }
             pairs.push(pair);
         }
         rows.push((*case, pairs));
     }
+    foreign::clean();
     let table = output::table(comparison, &machine, &rows);
     let json = output::json(comparison, &machine, &rows);
     match comparison.json.as_deref() {

@@ -253,8 +253,9 @@
 //! event_loop               EventLoop: poll, waker, signals and server
 //!   turn_times signals builder
 //! sim                      whole lives of a server, simulated (tests)
-//!   random link direction duplex peer plan door line draw network shared
-//!   end accept kernel exchange host inside check account act verdict corner
+//!   random link direction duplex speech request source oracle transcript peer plan door desk line
+//!   draw network shared end accept kernel talk worker recorder exchange host inside check tally
+//!   account act verdict spoken corner
 //! load                     the load generator; it uses none of the above but the error
 //!   clock random latency audit results counts
 //!   payload target stream connection verification
@@ -276,11 +277,11 @@
 //!   signal report            inherited signals; netgrace report
 //!   serve::unix_socket serve::transfer serve::handover serve::args serve::settings serve::bind
 //!   admin                    serve --admin
-//!     request page pages
+//!     request process page pages
 //!   serve                    netgrace serve
 //!     inherited listening      sockets of a service manager; all listening sockets
 //!     predecessor successor    replacement by a new process
-//!     manager report service   the service manager, the log, the running server
+//!     manager report progress service  the service manager, the log, the running server
 //!   bench                    netgrace bench
 //!     condition value args host limit interface settings usage
 //!     outcome figure chart progress stdout server verdict

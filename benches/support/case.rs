@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use netgrace::load::{Plan, Target};
 
+use super::requests::Requests;
 use super::server::Server;
+use super::service::Service;
 
 /// Connections of the largest cases.
 pub const CROWD: usize = 10_000;
@@ -18,6 +20,8 @@ const QUIET: Duration = Duration::from_millis(500);
 pub enum Figure {
     /// The server's CPU time for a message, in microseconds.
     CpuPerMessage,
+    /// The server's CPU time for a request of a protocol, in microseconds.
+    CpuPerRequest,
     /// The server's CPU time for a MiB echoed, in microseconds.
     CpuPerMib,
     /// The server's CPU time for a connection's whole life, in microseconds.
@@ -36,6 +40,7 @@ impl Figure {
     pub fn unit(self) -> &'static str {
         match self {
             Self::CpuPerMessage => "us CPU/message",
+            Self::CpuPerRequest => "us CPU/request",
             Self::CpuPerMib => "us CPU/MiB",
             Self::CpuPerConnection => "us CPU/conn",
             Self::Memory => "bytes/conn",
@@ -59,7 +64,9 @@ pub struct Case {
     connections: usize,
     size: usize,
     pipeline: usize,
-    /// How netgrace is started for it.
+    /// What is served.
+    pub service: Service,
+    /// How netgrace is started for it, beside what the service needs.
     pub args: &'static [&'static str],
 }
 
@@ -69,7 +76,18 @@ const fn case(
     figure: Figure,
     (connections, size, pipeline): (usize, usize, usize),
 ) -> Case {
-    Case { name, what, figure, connections, size, pipeline, args: &[] }
+    let service = Service::Echo;
+    Case { name, what, figure, connections, size, pipeline, service, args: &[] }
+}
+
+/// Requests of a protocol: connections, and how many of them are sent in one write.
+const fn asking(
+    service: Service,
+    name: &'static str,
+    what: &'static str,
+    (connections, pipeline): (usize, usize),
+) -> Case {
+    Case { service, ..case(name, what, Figure::CpuPerRequest, (connections, 0, pipeline)) }
 }
 
 const BUSY: Case = Case {
@@ -77,7 +95,7 @@ const BUSY: Case = Case {
     ..case("p50-busy-poll", "1 connection, 64 B, --busy-poll 1ms", Figure::RoundTrip, (1, 64, 1))
 };
 
-pub const CASES: [Case; 14] = [
+pub const CASES: [Case; 20] = [
     case("msg-1", "1 connection, 64 B", Figure::CpuPerMessage, (1, 64, 1)),
     case("msg-50", "50 connections, 64 B", Figure::CpuPerMessage, (50, 64, 1)),
     case("msg-1000", "1 000 connections, 64 B", Figure::CpuPerMessage, (1000, 64, 1)),
@@ -92,6 +110,12 @@ pub const CASES: [Case; 14] = [
     case("stop", "SIGTERM, 10 000 idle connections", Figure::Stop, (CROWD, 64, 1)),
     case("p50", "1 connection, 64 B", Figure::RoundTrip, (1, 64, 1)),
     BUSY,
+    asking(Service::Line, "line-50", "lines of 64 B, 50 connections", (50, 1)),
+    asking(Service::Line, "line-1000", "lines of 64 B, 1 000 connections", (1000, 1)),
+    asking(Service::Line, "line-50-16", "lines of 64 B, 50 connections, depth 16", (50, 16)),
+    asking(Service::Http, "http-50", "GET of 13 B, 50 connections", (50, 1)),
+    asking(Service::Http, "http-1000", "GET of 13 B, 1 000 connections", (1000, 1)),
+    asking(Service::Http, "http-50-16", "GET of 13 B, 50 connections, depth 16", (50, 16)),
 ];
 
 /// How large and how long the figures are.
@@ -110,6 +134,18 @@ impl Case {
         self.connections.min(scale.connections)
     }
 
+    /// The load for one figure of a protocol with requests.
+    pub fn requests(&self, scale: Scale) -> Requests {
+        Requests {
+            service: self.service,
+            connections: self.connections(scale),
+            depth: self.pipeline,
+            warmup: scale.time / 5,
+            time: scale.time,
+            answers: scale.messages,
+        }
+    }
+
     /// The load for one figure.
     pub fn plan(&self, server: &Server, scale: Scale) -> Plan {
         let mut plan = Plan::new(vec![Target::from(server.addr)]);
@@ -124,7 +160,10 @@ impl Case {
             (plan.messages, plan.duration) = (scale.messages, plan.timeout);
         }
         match self.figure {
-            Figure::CpuPerMessage | Figure::CpuPerMib | Figure::RoundTrip => {}
+            Figure::CpuPerMessage
+            | Figure::CpuPerRequest
+            | Figure::CpuPerMib
+            | Figure::RoundTrip => {}
             Figure::CpuPerConnection => {
                 (plan.churn, plan.rate) = (CHURN, Some(CHURN));
                 plan.warmup = Duration::ZERO;

@@ -25,7 +25,10 @@ pub fn measure(
     cores: Option<(usize, usize)>,
 ) -> Result<f64, String> {
     let told = |error: io::Error| error.to_string();
-    let server = Server::start(program, cores).map_err(told)?;
+    let server = Server::start(program, case.service, cores).map_err(told)?;
+    if case.figure == Figure::CpuPerRequest {
+        return per_request(case, &server, scale);
+    }
     let mut base = 0;
     if case.figure == Figure::Memory {
         let mut plan = case.plan(&server, scale);
@@ -45,7 +48,7 @@ pub fn measure(
     let connections = case.connections(scale) as f64;
     let cpu = watch.cpu.as_secs_f64() * 1e6;
     Ok(match case.figure {
-        Figure::CpuPerMessage => cpu / results.load.messages as f64,
+        Figure::CpuPerMessage | Figure::CpuPerRequest => cpu / results.load.messages as f64,
         Figure::CpuPerMib => cpu / (results.load.message_bytes as f64 / f64::from(1 << 20)),
         Figure::CpuPerConnection => cpu / results.connect.churned as f64,
         Figure::Memory => watch.memory.saturating_sub(base) as f64 / connections,
@@ -53,6 +56,15 @@ pub fn measure(
         Figure::Stop => ended(watch.end)?.as_secs_f64() * 1e3,
         Figure::RoundTrip => results.latency.percentile(50.0).unwrap_or(0) as f64 / 1e3,
     })
+}
+
+/// The CPU time of a server for each request of the measured time.
+fn per_request(case: &Case, server: &Server, scale: Scale) -> Result<f64, String> {
+    let mut marks = Vec::new();
+    let mark = || server.cpu().map(|cpu| marks.push(cpu));
+    let answers = case.requests(scale).run(server.addr, mark)?;
+    let [begin, end] = marks[..] else { return Err("the load was not measured".to_owned()) };
+    Ok(end.saturating_sub(begin).as_secs_f64() * 1e6 / answers as f64)
 }
 
 /// Runs a load in which nothing may be lost, but by the stop of a server that does not care.

@@ -15,7 +15,10 @@ pub type Row = (Case, Vec<Pair>);
 /// A Markdown table: netgrace's own figure, then its ratio to each peer's.
 pub fn table(comparison: &Comparison, machine: &Machine, rows: &[Row]) -> String {
     let mut text = head(comparison, machine);
-    let peers: Vec<_> = comparison.peers.iter().map(|peer| peer.name()).collect();
+    // A peer that serves none of the cases has no column.
+    let is_tried = |at: usize| rows.iter().any(|(_, pairs)| pairs[at].is_tried());
+    let shown_at: Vec<_> = (0..comparison.peers.len()).filter(|at| is_tried(*at)).collect();
+    let peers: Vec<_> = shown_at.iter().map(|at| comparison.peers[*at].name()).collect();
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let mut heads = vec!["case".to_owned(), "netgrace".to_owned()];
     heads.extend(peers.iter().map(|peer| format!("/ {peer}")));
@@ -27,7 +30,7 @@ pub fn table(comparison: &Comparison, machine: &Machine, rows: &[Row]) -> String
         let own = shown(&all, |own| number(own.median));
         let unit = case.figure.unit();
         let mut cells = vec![format!("{} ({})", case.what, case.name), format!("{own} {unit}")];
-        for pair in pairs {
+        for pair in shown_at.iter().map(|at| &pairs[*at]) {
             cells.push(shown(&pair.ratios(), ratio));
             for failure in &pair.failures {
                 writeln!(notes, "{} against {}: {failure}", case.name, pair.peer).unwrap();
@@ -89,7 +92,7 @@ pub fn json(comparison: &Comparison, machine: &Machine, rows: &[Row]) -> Value {
                 "what": case.what,
                 "unit": case.figure.unit(),
                 "better": case.figure.better(),
-                "pairs": pairs.iter().map(json_pair).collect::<Vec<_>>(),
+                "pairs": pairs.iter().filter(|p| p.is_tried()).map(json_pair).collect::<Vec<_>>(),
             })
         })
         .collect();

@@ -28,6 +28,9 @@ impl Pair {
     ) -> Self {
         let netgrace = Program::Netgrace { args: case.args };
         let mut pair = Self { peer: peer.name().to_owned(), ..Self::default() };
+        if !peer.serves(case.service) {
+            return pair;
+        }
         for _ in 0..rounds {
             let one = |program: &Program| {
                 measure(case, program, scale, machine.cores)
@@ -51,6 +54,11 @@ impl Pair {
             }
         }
         pair
+    }
+
+    /// Returns whether it was tried at all.
+    pub fn is_tried(&self) -> bool {
+        !self.ours.is_empty() || !self.failures.is_empty()
     }
 
     pub fn ratios(&self) -> Vec<f64> {

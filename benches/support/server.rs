@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use rustix::param::clock_ticks_per_second;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use super::foreign;
 use super::machine::pin;
 use super::peer;
+use super::service::Service;
 
 /// A server is to listen within this.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -34,6 +36,9 @@ pub enum Program {
         name: String,
         path: PathBuf,
     },
+    /// The C server of this package for a service.
+    C(Service),
+    Nginx,
 }
 
 impl Program {
@@ -42,12 +47,27 @@ impl Program {
             Self::Netgrace { .. } => "netgrace",
             Self::Own(name) => name,
             Self::Foreign { name, .. } => name,
+            Self::C(Service::Echo) => "c",
+            Self::C(Service::Line) => "c-line",
+            Self::C(Service::Http) => "c-http",
+            Self::Nginx => "nginx",
+        }
+    }
+
+    /// Returns whether it can be compared for a service.
+    pub fn serves(&self, service: Service) -> bool {
+        match self {
+            Self::Netgrace { .. } => true,
+            Self::Own(_) | Self::Foreign { .. } => service == Service::Echo,
+            Self::C(own) => *own == service,
+            Self::Nginx => service == Service::Http,
         }
     }
 
     /// All peers: our own, and every `peer-NAME` in the directory that `NETGRACE_PEERS` names.
     pub fn peers() -> io::Result<Vec<Self>> {
         let mut peers: Vec<_> = peer::NAMES.into_iter().map(Self::Own).collect();
+        peers.extend([Self::C(Service::Line), Self::C(Service::Http), Self::Nginx]);
         let Some(directory) = env::var_os("NETGRACE_PEERS") else { return Ok(peers) };
         let mut foreign = Vec::new();
         for entry in fs::read_dir(directory)? {
@@ -74,20 +94,24 @@ pub struct Server {
 
 impl Server {
     /// Starts a program on the first of the cores; the caller stays on the second.
-    pub fn start(program: &Program, cores: Option<(usize, usize)>) -> io::Result<Self> {
-        let Some((server, load)) = cores else { return Self::spawn(program) };
+    pub fn start(
+        program: &Program,
+        service: Service,
+        cores: Option<(usize, usize)>,
+    ) -> io::Result<Self> {
+        let Some((server, load)) = cores else { return Self::spawn(program, service) };
         pin(server)?;
-        let started = Self::spawn(program);
+        let started = Self::spawn(program, service);
         pin(load)?;
         started
     }
 
-    fn spawn(program: &Program) -> io::Result<Self> {
+    fn spawn(program: &Program, service: Service) -> io::Result<Self> {
         let port = match program {
-            Program::Foreign { .. } => {
+            Program::Netgrace { .. } | Program::Own(_) => 0,
+            Program::Foreign { .. } | Program::C(_) | Program::Nginx => {
                 TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port()
             }
-            Program::Netgrace { .. } | Program::Own(_) => 0,
         };
         let file = Path::new(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("peers-{}.port", std::process::id()));
@@ -95,7 +119,7 @@ impl Server {
             Program::Netgrace { args } => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_netgrace"));
                 command.args(["serve", "--listen", "127.0.0.1:0", "-q", "--port-file"]);
-                command.arg(&file).args(*args);
+                command.arg(&file).args(service.args()).args(*args);
                 command
             }
             Program::Own(name) => {
@@ -108,6 +132,8 @@ impl Server {
                 command.arg(port.to_string()).stdout(Stdio::null());
                 command
             }
+            Program::C(service) => foreign::c(*service, port)?,
+            Program::Nginx => foreign::nginx(port)?,
         };
         let child = command.stdin(Stdio::null()).spawn()?;
         let mut server = Self { child, addr: (Ipv4Addr::LOCALHOST, port).into() };
@@ -124,7 +150,7 @@ impl Server {
                 }
                 server.addr.set_port(line.trim().parse().map_err(io::Error::other)?);
             }
-            Program::Foreign { .. } => {
+            Program::Foreign { .. } | Program::C(_) | Program::Nginx => {
                 let addr = server.addr;
                 // A connect to a port that nobody has may be given that very port.
                 let other = |stream: &TcpStream| stream.local_addr().ok() != Some(addr);

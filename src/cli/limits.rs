@@ -191,7 +191,7 @@ fn is_above(a: Option<u64>, b: Option<u64>) -> bool {
 }
 
 /// Returns the number of open descriptors; where it is unknown, a usual one.
-fn open_now() -> u64 {
+pub(crate) fn open_now() -> u64 {
     // Not `fs::read_dir`, which panics if its close fails.
     let list =
         |path: &str| Dir::new(open(path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);

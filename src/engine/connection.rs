@@ -149,7 +149,8 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
 
     /// Whether it waits for something else than input: to write, for room, or for an answer.
     pub(super) fn is_held_back(&self) -> bool {
-        self.is_stopped() || self.is_busy()
+        let is_outstanding = matches!(&self.state, State::Open(open) if open.is_outstanding());
+        self.is_stopped() || is_outstanding
     }
 
     /// Whether its protocol can be left as it is.
@@ -183,10 +184,12 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         }
     }
 
-    /// Somebody asked for it to be resumed, or its deadline has come.
-    pub(super) fn wake(&mut self) {
-        if let State::Open(open) = &mut self.state {
-            open.wake();
+    /// Somebody asked for it to be resumed, or its deadline has come. Returns whether that was so
+    /// already, or no longer matters.
+    pub(super) fn wake(&mut self) -> bool {
+        match &mut self.state {
+            State::Open(open) => open.wake(),
+            State::Lingering(_) | State::Closed => true,
         }
     }
 

@@ -190,6 +190,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
 
     /// Closes a connection; every close comes through here.
     pub(super) fn close(&mut self, at: u32, reason: CloseReason, proof: Proof) {
+        self.timers.set(at, None);
         self.table.close(at, reason, proof, self.stop.phase() > Phase::Running);
     }
 }

@@ -252,10 +252,13 @@ pub(crate) trait Dialogue<S: Stream, P: Speaks>: fmt::Debug + Sized {
     /// Bytes that are pending for the peer.
     fn pending(&self) -> usize;
     fn pursuit(&self) -> Pursuit;
+    /// Whether a request is outstanding as its protocol said last, a call to be made apart.
+    fn is_outstanding(&self) -> bool;
     /// When it has something to do without an event.
     fn deadline(&self, protocol: &P) -> Option<Instant>;
-    /// Somebody asked for it to be resumed, or its deadline has come.
-    fn wake(&mut self);
+    /// Somebody asked for it to be resumed, or its deadline has come. Returns whether that was so
+    /// already.
+    fn wake(&mut self) -> bool;
     /// The stop has begun to drain.
     fn on_drain(&mut self);
 

@@ -101,8 +101,12 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Ends pauses as far as there is room, the longest first.
     pub(super) fn end_pauses(&mut self) {
         for _ in 0..SLICE {
-            if self.room() < LEAST_ROOM || !self.table.resume(self.clock.mark()) {
+            if self.room() < LEAST_ROOM {
                 return;
+            }
+            let Some(at) = self.table.resume(self.clock.mark()) else { return };
+            if let Some(visit) = self.visits.get_mut(at) {
+                visit.hold_back(self.clock.tick());
             }
         }
     }

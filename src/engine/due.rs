@@ -55,7 +55,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             (Phase::Forcing, Force::End(_)) => lists.front(Place::SERVED).is_some(),
         };
         due || resumable
-            || self.more_resumes
+            || self.more_resumes && self.stop.phase() < Phase::Finished
             || self.table.ready_len() > 0
             || lists.front(Place::CLOSED).is_some()
     }

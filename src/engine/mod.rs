@@ -88,8 +88,8 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let moment = (self.stop.phase(), self.clock.now().unwrap_or(now));
         let number = self.table.insert(stream, peer, owner, self.clock.mark(), place, moment)?;
         if P::HAS_CALLS {
-            // The first words may be ours.
-            self.drive(at, NO_HINT, false);
+            // The first words may be ours; a stop may end it only after a read.
+            self.drive(at, NO_HINT, draining);
         }
         Some(number)
     }

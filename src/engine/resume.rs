@@ -23,7 +23,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
 
     /// Has the protocol resume a connection. Returns whether there is such a connection.
     pub(crate) fn resume(&mut self, id: ConnectionId, now: Instant) -> bool {
-        self.clock.set(now);
+        self.set_clock(now);
         let Some(at) = self.table.find_spoken(id) else { return false };
         if self.stop.phase() == Phase::Finished {
             return false;
@@ -35,7 +35,8 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     fn wake(&mut self, at: u32) {
         if let Some(connection) = self.table.get_mut(at) {
             connection.wake();
-            self.drive(at, NO_HINT, false);
+            // A stop may end it only after a read.
+            self.drive(at, NO_HINT, self.stop.phase() >= Phase::Draining);
         }
     }
 
@@ -62,13 +63,30 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.wake(at);
             }
         }
-        self.more_resumes = true;
-        for _ in 0..SLICE {
-            let Some(id) = self.table.shared.protocol.poll_resume(now) else {
+        self.resume_named(now);
+    }
+
+    /// Resumes those that the protocol names: once, however often each is named.
+    fn resume_named(&mut self, now: Instant) {
+        let mut first = self.table.shared.protocol.poll_resume(now);
+        self.more_resumes = first.is_some();
+        if !self.more_resumes {
+            return;
+        }
+        let mut named = [None; SLICE];
+        for place in &mut named {
+            let protocol = &mut self.table.shared.protocol;
+            let Some(id) = first.take().or_else(|| protocol.poll_resume(now)) else {
                 self.more_resumes = false;
-                return;
+                break;
             };
-            self.resume(id, now);
+            let at = self.table.find_spoken(id).filter(|_| self.stop.phase() < Phase::Finished);
+            let connection = at.and_then(|at| self.table.get_mut(at));
+            let is_new = connection.is_some_and(|connection| !connection.wake());
+            *place = at.filter(|_| is_new);
+        }
+        for at in named.into_iter().flatten() {
+            self.drive(at, NO_HINT, self.stop.phase() >= Phase::Draining);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
+use super::call::{Fault, read};
 use super::dialogue::{
     Begin, Dialogue, End, Finished, Flow, Input, IoContext, LEAST_ROOM, Ledger, Pursuit, Settled,
     Shared, Speaks, Traits,
@@ -14,7 +15,7 @@ use super::requests::{LeftOver, OUTPUT, Requests};
 use super::stream::Stream;
 use crate::protocol::output::Pending;
 use crate::protocol::session::{Session, Status};
-use crate::protocol::{ConnectionId, Context, OutputBuffer, Protocol};
+use crate::protocol::{ConnectionId, Context, Next, OutputBuffer, Protocol};
 use crate::token::Readiness;
 
 /// What is remembered after our FIN.
@@ -120,6 +121,10 @@ impl<S: Stream, P: Protocol> Dialogue<S, P> for Requests<P> {
         }
     }
 
+    fn is_outstanding(&self) -> bool {
+        matches!(self.session.verdict(), Next::Busy | Next::Wait | Next::Continue)
+    }
+
     fn deadline(&self, protocol: &P) -> Option<Instant> {
         if self.owed() > 0 || self.traits.has(Traits::PAUSED) {
             // No call can be made before an event or the end of the pause.
@@ -128,8 +133,10 @@ impl<S: Stream, P: Protocol> Dialogue<S, P> for Requests<P> {
         self.session.deadline(protocol)
     }
 
-    fn wake(&mut self) {
+    fn wake(&mut self) -> bool {
+        let was_woken = self.session.is_woken();
         self.session.wake();
+        was_woken
     }
 
     fn on_drain(&mut self) {
@@ -149,6 +156,12 @@ impl<S: Stream, P: Protocol> Dialogue<S, P> for Requests<P> {
             self.input = Input::Ready;
         }
         let owed = self.owed() > 0;
+        if self.input == Input::Ended && !owed && ready.contains(Readiness::ERROR) {
+            // Nothing is read from it any more, and perhaps nothing written for a long time.
+            if let Err(Fault::Broken(reason)) = read(stream, io.buffer) {
+                return Flow::Close(reason);
+            }
+        }
         if owed {
             if !probe && !ready.may_write() {
                 return Flow::Wait;

@@ -157,6 +157,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let limits = IoLimits { budget: CONNECTION_BUDGET, room: usize::MAX, segment: 0 };
         let Some((connection, mut io)) = self.io(at, limits) else { return };
         let flow = connection.finish(reason, &mut io);
+        if P::HAS_CALLS {
+            self.set_timer(at);
+        }
         if self.table.get(at).is_some_and(|connection| connection.stage() == Stage::Lingering) {
             self.look_again(at, FIN_CHECK);
         }

@@ -5,6 +5,11 @@
 //! clients do not use needs no privilege, and refuses new clients at once; but there must be such
 //! an interface. A filter that drops SYN segments works for all clients and needs a privilege;
 //! a client is refused only when its kernel repeats the SYN.
+//!
+//! Where siblings listen on the same port (SO_REUSEPORT) the kernel goes on choosing the gated
+//! listener for its share of the clients, and both mechanisms drop their SYNs: for the first one
+//! there is no route for the answer. The clients' kernels repeat them, and reach a sibling once the
+//! listener is closed.
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod kernel {

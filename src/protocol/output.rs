@@ -136,6 +136,12 @@ impl Output<'_> {
         }
     }
 
+    /// Returns what was put by this call and by those before it.
+    #[cfg(test)]
+    pub(crate) fn buffer(&self) -> &OutputBuffer {
+        self.buffer
+    }
+
     /// Puts all of `bytes`, or nothing of them. Returns whether they were put.
     #[must_use = "without room nothing is put"]
     pub fn put(&mut self, bytes: &[u8]) -> bool {

@@ -175,6 +175,11 @@ impl<P: Protocol> Session<P> {
         self.is_woken = true;
     }
 
+    /// Whether [`wake`](Self::wake) was called since the last `resume`.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.is_woken
+    }
+
     /// The stop has begun to drain. To be called once.
     pub fn on_drain(&mut self) {
         self.is_drain_due = true;

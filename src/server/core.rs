@@ -37,14 +37,6 @@ pub(crate) struct ServerCore<Q: Listen, P: Speaks = Echo> {
     room_due: Option<Instant>,
 }
 
-#[cfg(test)]
-impl<Q: Listen> ServerCore<Q> {
-    /// A server that echoes.
-    pub(crate) fn new(config: &Config) -> Self {
-        Self::serving(Echo, config)
-    }
-}
-
 impl<Q: Listen, P: Speaks> ServerCore<Q, P> {
     pub(crate) fn serving(protocol: P, config: &Config) -> Self {
         Self {

@@ -6,6 +6,8 @@ use super::check::PATIENCE;
 use super::line::{Fate, Line, ROUNDING, Times};
 use super::network::Network;
 use super::shared::Shared;
+use super::tally;
+use super::transcript::Over;
 use crate::config::Drain;
 use crate::engine::observer::{Closed, ConnectionId, Observer};
 use crate::engine::phase::Phase;
@@ -46,7 +48,8 @@ impl Observer for Shared {
         network.tell(|| format!("line {at}: {closed:?}"));
         network.closed_count += 1;
         network.progress += 1;
-        if let Some(wrong) = network.judge(at, &closed) {
+        let wrong = network.judge(at, &closed).or_else(|| network.add_requests(at, &closed));
+        if let Some(wrong) = wrong {
             network.blame(at, wrong);
         }
         let (phase, asks) = (network.phase, network.asks);
@@ -83,6 +86,7 @@ impl Observer for Shared {
             for line in &mut network.lines {
                 line.promised = line.duplex.up.written;
                 line.read_at_stop = line.duplex.up.read;
+                (line.busy_at_stop, line.half_at_stop) = (line.is_busy(), line.is_receiving());
                 line.last_before = line.last_byte;
                 line.arrived_at_stop = line.duplex.up.arrived;
             }
@@ -95,6 +99,7 @@ impl Observer for Shared {
             network.forced_at = Some(now);
             for line in &mut network.lines {
                 line.arrived_at_force = Some((line.duplex.up.arrived, line.duplex.up.read));
+                line.produced_at_force = line.talk.as_ref().map(|talk| talk.produced);
             }
         }
         if phase == Phase::Finished {
@@ -114,7 +119,7 @@ impl Network {
     /// What is wrong with the account of a connection.
     fn judge(&self, at: usize, closed: &Closed) -> Option<&'static str> {
         let line = &self.lines[at];
-        let wrong = miscounted(line, closed);
+        let wrong = miscounted(line, closed).or_else(|| tally::miscounted(line, closed));
         wrong
             .or_else(|| self.misjudged(line, closed))
             .or_else(|| self.misjudged_force(line, closed))
@@ -135,7 +140,8 @@ impl Network {
             CloseReason::Drained => line.fin_at.is_some(),
             CloseReason::ForcedClean => forced && closed.bytes.unsent == 0,
             CloseReason::ForcedLossy => forced,
-            CloseReason::HostClosed | CloseReason::ProtocolClosed => false,
+            CloseReason::ProtocolClosed => !matches!(line.over(), None | Some(Over::Parted)),
+            CloseReason::HostClosed => false,
         };
         let known = self.asks || duplex.link.is_unix();
         let on_its_way = duplex.down.unacknowledged() > 0 && known && !line.is_gone();
@@ -147,8 +153,10 @@ impl Network {
         let ended =
             duplex.eof_read || duplex.is_over() || line.broke.is_some() || line.is_gone() || forced;
         let patient = lingered || waits && !on_its_way;
+        let broken_off = matches!(line.over(), Some(Over::Abort | Over::Fault));
         let reset_for =
-            matches!(closed.reason, CloseReason::ForcedLossy | CloseReason::IdleTimeout);
+            matches!(closed.reason, CloseReason::ForcedLossy | CloseReason::IdleTimeout)
+                || broken_off;
         let rules = [
             (!justified, "the reason is not what happened"),
             (
@@ -171,6 +179,14 @@ impl Network {
                 closed.bytes.unsent > 0 && !duplex.reset_asked && !duplex.dead,
                 "a cut without a reset",
             ),
+            (
+                broken_off && !(duplex.reset_asked || duplex.dead),
+                "a conversation broken off without a reset",
+            ),
+            (
+                broken_off && closed.reason != CloseReason::ProtocolClosed && !is_aborted(closed),
+                "broken off for another reason",
+            ),
         ];
         rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
     }
@@ -183,20 +199,38 @@ impl Network {
         }
         let duplex = &line.duplex;
         let tried = duplex.starved || line.full_epoch == self.epoch;
-        let untried = line.held() > 0 && duplex.is_writable() && !tried;
+        let untried = line.owed() > 0 && duplex.is_writable() && !tried;
         let (arrived, read) = line.arrived_at_force.unwrap_or_default();
         let unlooked = duplex.up.read < arrived.min(read + LOOK);
         let rules = [
             (untried, "cut without a last write"),
             (
-                unlooked && line.held() == 0 && !self.is_bounded,
+                unlooked && line.may_read() && !self.is_bounded && !self.is_talkative(line),
                 "cut without a look at what had come",
             ),
         ];
         rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
     }
 
-    /// What is wrong with sending a FIN now.
+    /// Whether a protocol has said so much since the force that it was not read from.
+    fn is_talkative(&self, line: &Line) -> bool {
+        let before = line.produced_at_force.unwrap_or(0);
+        line.talk.as_ref().is_some_and(|talk| talk.produced - before > LOOK)
+    }
+
+    /// What is wrong with sending a FIN at all.
+    pub(super) fn judge_end(&self, at: usize) -> Option<&'static str> {
+        let line = &self.lines[at];
+        let rules = [
+            (line.closed.is_some() || line.fin_at.is_some(), "a FIN after the end"),
+            (line.owed() > 0, "a FIN before the last byte"),
+            (self.phase == Phase::Finished, "a FIN in the wrong phase"),
+            (line.talk.is_some() && line.over().is_none(), "a FIN without last words"),
+        ];
+        rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
+    }
+
+    /// What is wrong with ending a connection by a FIN now.
     pub(super) fn judge_fin(&self, at: usize) -> Option<&'static str> {
         let (now, line) = (self.now, &self.lines[at]);
         let Times { grace, idle_timeout, drain, .. } = self.times;
@@ -210,16 +244,37 @@ impl Network {
         let was_silent = requested - line.last_before >= grace;
         let on_its_way = line.promised > line.duplex.up.arrived && !line.duplex.up.purged;
         let flooded = draining && line.has_flooded();
+        // The rest of a request is waited for.
+        let half = draining && impatient || expired || line.duplex.eof_read;
         let rules = [
-            (line.closed.is_some() || line.fin_at.is_some(), "a FIN after the end"),
-            (line.held() > 0, "a FIN before the last byte"),
-            (line.unseen() > 0 && !flooded, "a FIN before what had come was read"),
+            (line.owed() > 0, "a FIN before the last byte"),
+            (line.is_busy(), "a FIN to one that is busy"),
             (
-                self.phase < Phase::Forcing && !draining && !expired && !line.duplex.eof_read,
+                line.is_receiving() && self.phase < Phase::Forcing && !half && !self.dropping,
+                "a FIN in the midst of a request",
+            ),
+            (
+                self.phase >= Phase::Forcing && line.talk.as_ref().is_some_and(|it| it.is_midway()),
+                "a FIN by force in the midst of a request",
+            ),
+            (
+                line.unseen() > 0 && !flooded && !self.dropping,
+                "a FIN before what had come was read",
+            ),
+            (
+                self.phase < Phase::Forcing
+                    && !draining
+                    && !expired
+                    && !line.duplex.eof_read
+                    && !self.dropping,
                 "a FIN for silence before the time",
             ),
             (
-                self.phase < Phase::Forcing && !draining && unacknowledged && !line.duplex.eof_read,
+                self.phase < Phase::Forcing
+                    && !draining
+                    && unacknowledged
+                    && !line.duplex.eof_read
+                    && !self.dropping,
                 "a FIN for silence with bytes unacknowledged",
             ),
             (
@@ -228,11 +283,14 @@ impl Network {
                     && !impatient
                     && !was_silent
                     && now - line.last_byte < grace
-                    && !line.duplex.eof_read,
+                    && !line.duplex.eof_read
+                    && !self.dropping,
                 "a FIN before the grace was over",
             ),
-            (draining && on_its_way, "a FIN before what was handed over in time had come"),
-            (self.phase == Phase::Finished, "a FIN in the wrong phase"),
+            (
+                draining && on_its_way && !self.dropping,
+                "a FIN before what was handed over in time had come",
+            ),
         ];
         rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
     }
@@ -242,6 +300,7 @@ impl Network {
 fn miscounted(line: &Line, closed: &Closed) -> Option<&'static str> {
     let (bytes, duplex) = (closed.bytes, &line.duplex);
     let sum = bytes.written + bytes.late + bytes.unsent + bytes.peer_aborted;
+    let echoes = line.talk.is_none();
     let written = duplex.down.written;
     // What comes after the FIN of a force was not served, and its connection is cut for that.
     let cut = closed.reason == CloseReason::ForcedLossy && bytes.unsent >= line.late;
@@ -249,11 +308,15 @@ fn miscounted(line: &Line, closed: &Closed) -> Option<&'static str> {
     let limited = duplex.user_timeout.is_some() && closed.reason == CloseReason::IoError;
     // That it broke before our reset a kernel that cannot be asked does not tell.
     let unbroken = !duplex.dead || !line.asks;
-    let ours = limited || (duplex.reset_asked && unbroken) || duplex.timed_out || line.is_gone();
-    let acked = if limited || duplex.timed_out { 0 } else { duplex.down.acked };
+    // One that is not read from may be found broken when it is cut.
+    let found = !echoes && closed.reason == CloseReason::ForcedLossy;
+    let ours =
+        limited || duplex.reset_asked && (unbroken || found) || duplex.timed_out || line.is_gone();
+    let unknown = limited || duplex.timed_out || found && duplex.dead;
+    let acked = if unknown { 0 } else { duplex.down.acked };
     let rules = [
         (line.closed.is_some(), "closed twice"),
-        (bytes.read != sum, "the identity of the bytes does not hold"),
+        (echoes && bytes.read != sum, "the identity of the bytes does not hold"),
         (bytes.read != duplex.up.read, "the bytes read are not those of the account"),
         (
             bytes.written > written || (!ours && bytes.written != written),
@@ -262,10 +325,10 @@ fn miscounted(line: &Line, closed: &Closed) -> Option<&'static str> {
         (bytes.written < acked && line.asks, "bytes that were acknowledged count as unsent"),
         (duplex.timed_out && bytes.peer_aborted > 0, "a limit of ours counts as the peer's doing"),
         (
-            line.fin_at.is_some() && bytes.late != line.late && !(cut && bytes.late == 0),
+            echoes && line.fin_at.is_some() && bytes.late != line.late && !(cut && bytes.late == 0),
             "late bytes are miscounted",
         ),
-        (line.fin_at.is_none() && bytes.late > 0, "late bytes before our FIN"),
+        (echoes && line.fin_at.is_none() && bytes.late > 0, "late bytes before our FIN"),
     ];
     rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
 }

@@ -6,10 +6,12 @@ use super::plan::Act;
 use super::random::Random;
 use super::shared::Shared;
 use crate::accept::queue::Ownership;
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::{Cause, Phase};
+use crate::protocol::ConnectionId;
 use crate::token::TokenRange;
 
-impl Host {
+impl<P: Speaks> Host<P> {
     /// Does what the plan has for now.
     pub(super) fn act(&mut self, first: &mut bool) {
         while let Some((_, act)) = self.plan.acts.front().copied().filter(|(at, _)| *at <= self.now)
@@ -75,6 +77,44 @@ impl Host {
                 }
             }
             self.note_requests();
+        }
+    }
+
+    /// Answers requests of a worker's clients, and has their connections resumed: by a call, by
+    /// their names, or both; now and then for no reason, and those that are gone.
+    pub(super) fn answer(&mut self, first: &mut bool) {
+        loop {
+            let mut network = self.network.lock();
+            let Some((id, request)) = network.desk.take_job(self.now) else { return };
+            network.desk.done.entry(id).or_default().push_back(request);
+            let again = self.random.one_in(4);
+            let by_name = again || self.random.one_in(2);
+            if by_name {
+                network.desk.named.push_back(id);
+            }
+            drop(network);
+            if self.random.one_in(8) {
+                let number = self.random.below(u64::from(id.generation()) + 2) as u32;
+                self.resume(ConnectionId::new(id.slot(), number), first);
+            }
+            if again || !by_name {
+                self.resume(id, first);
+            }
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId, first: &mut bool) {
+        let now = if std::mem::take(first) { self.instant() } else { self.told() };
+        let Some(core) = &mut self.core else { return };
+        let mut network = self.network.lock();
+        network.epoch += 1;
+        let was_open = network.note_name(id);
+        drop(network);
+        let told = core.engine.resume(id, now);
+        let mut network = self.network.lock();
+        let is_open = network.find(id).is_some();
+        if is_open && !told || told && !was_open && !network.has_slot(id) {
+            network.blame(usize::MAX, "resumed one that is gone, or not one that is open");
         }
     }
 

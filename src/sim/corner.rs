@@ -5,7 +5,9 @@ use super::inside;
 use super::line::{Fate, Line};
 use super::network::Network;
 use super::peer::Saw;
+use super::speech::Speech;
 use crate::config::Drain;
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::Phase;
 use crate::engine::report::{CloseReason, Grade};
 use crate::engine::status::Locality;
@@ -71,7 +73,7 @@ pub(super) const ALL: [&str; 57] = [
     "woke past the budget",
 ];
 
-impl Host {
+impl<P: Speaks> Host<P> {
     /// Notes what a turn left behind.
     pub(super) fn note_turn(&mut self) {
         let Some(engine) = self.engine() else { return };
@@ -108,6 +110,8 @@ impl Host {
     /// Notes what a life came to.
     pub(super) fn note_end(&mut self, grade: Option<Grade>) {
         let network = self.network.lock();
+        self.corners.extend(&network.seen);
+        self.corners.extend(self.plan.speech.map(Speech::name));
         let drain = self.plan.config.drain;
         self.corners.extend(match grade {
             Some(Grade::Lossy) => Some("grade lossy"),
@@ -134,6 +138,7 @@ impl Host {
                 | Fate::Open => None,
             });
             self.corners.extend(network.situations(line));
+            self.corners.extend(network.spoken(line));
             let Some(closed) = line.closed else { continue };
             self.corners.insert(match closed.reason {
                 CloseReason::Drained => "closed drained",

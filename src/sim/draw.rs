@@ -76,6 +76,7 @@ impl Plan {
         let rude = random.percent(50);
         let first = random.below(1000) as usize;
         Self {
+            speech: None,
             capacity: capacity as usize,
             tokens: TokenRange::new(first..first + doors.len() + capacity as usize),
             doors,

@@ -10,8 +10,10 @@ use super::network::Network;
 use super::plan::{Act, Plan};
 use super::random::Random;
 use super::shared::Shared;
+use super::speech::Speech;
 use crate::accept::queue::AcceptQueue;
 use crate::engine::Engine;
+use crate::engine::dialogue::Speaks;
 use crate::engine::phase::Phase;
 use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
@@ -19,10 +21,12 @@ use crate::token::Readiness;
 
 /// Turns after which a life counts as endless.
 const TURNS: u64 = 200_000;
+/// Turns after which a life of a protocol is brought to its end.
+const ENDLESS: u64 = 10_000;
 
-pub(super) struct Host {
+pub(super) struct Host<P: Speaks> {
     /// `None` once dropped.
-    pub(super) core: Option<ServerCore<Tap>>,
+    pub(super) core: Option<ServerCore<Tap, P>>,
     pub(super) handle: ShutdownHandle,
     pub(super) network: Shared,
     pub(super) random: Random,
@@ -58,13 +62,19 @@ pub(super) struct Host {
     pub(super) corners: BTreeSet<&'static str>,
 }
 
-impl Host {
-    pub(super) fn new(seed: u64, trace: bool) -> Self {
+impl<P: Speaks> Host<P> {
+    pub(super) fn new(
+        seed: u64,
+        speech: Option<Speech>,
+        trace: bool,
+        serve: impl FnOnce(&Shared, &Plan) -> P,
+    ) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
+        let plan = Plan { speech, ..Plan::new(&mut random) };
         let network = Network::new(Random::new(random.next()), &plan, trace);
+        let base = network.base;
         let network = Shared::new(network);
-        let mut core = ServerCore::new(&plan.config);
+        let mut core = ServerCore::serving(serve(&network, &plan), &plan.config);
         core.engine.observe(Box::new(network.clone()));
         for (at, door) in plan.doors.iter().enumerate() {
             core.acceptor.add(AcceptQueue::new(Tap::new(&network, at), door.is_owned()));
@@ -76,7 +86,7 @@ impl Host {
             network,
             random,
             plan,
-            base: Instant::now(),
+            base,
             now: 0,
             past: Vec::new(),
             turns: 0,
@@ -98,8 +108,13 @@ impl Host {
         }
     }
 
+    /// Lives. Returns what was in it.
+    pub(super) fn live(mut self) -> Result<BTreeSet<&'static str>, String> {
+        self.run().map(|()| self.corners)
+    }
+
     /// A life from the first client to the last close.
-    pub(super) fn run(&mut self) -> Result<(), String> {
+    fn run(&mut self) -> Result<(), String> {
         // What a host does before its first sleep.
         self.end_turn(self.base);
         while self.engine().is_some_and(|engine| engine.phase() < Phase::Finished) {
@@ -114,7 +129,7 @@ impl Host {
         self.check_end()
     }
 
-    pub(super) fn engine(&self) -> Option<&Engine<End>> {
+    pub(super) fn engine(&self) -> Option<&Engine<End, P>> {
         self.core.as_ref().map(|core| &core.engine)
     }
 
@@ -148,8 +163,9 @@ impl Host {
         let busy = (!network.ready.is_empty() || knocks) && !self.interrupted;
         let act = self.plan.acts.front().map(|(at, _)| *at);
         let wake = network.next_wake();
+        let job = network.desk.next_job();
         drop(network);
-        let next = [deadline, act, wake].into_iter().flatten().min();
+        let next = [deadline, act, wake, job].into_iter().flatten().min();
         let timer = deadline.is_some() && deadline == next && !busy;
         match next {
             _ if busy => self.now += self.random.below(30),
@@ -157,7 +173,9 @@ impl Host {
             None => self.ask_more()?,
         }
         let end = self.plan.span.saturating_mul(60) + 120_000_000;
-        if self.now > end && self.forced.is_none() {
+        // A protocol may have something to do for ever.
+        let endless = self.plan.speech.is_some() && self.turns > ENDLESS;
+        if (self.now > end || endless) && self.forced.is_none() {
             self.ask_more()?;
         }
         if let Some((_, until)) = self.plan.frozen.take_if(|(from, _)| *from <= self.now) {
@@ -219,6 +237,7 @@ impl Host {
         if act_at >= batch.len() {
             self.act(&mut first);
         }
+        self.answer(&mut first);
         self.past.extend(batch.into_iter().take(4));
         self.ended = first || !self.random.percent(self.plan.manners.skipped);
         if self.ended {

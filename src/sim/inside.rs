@@ -2,7 +2,7 @@
 
 use super::end::End;
 use crate::engine::Engine;
-use crate::engine::dialogue::LEAST_ROOM;
+use crate::engine::dialogue::{LEAST_ROOM, Speaks};
 use crate::engine::lists::Place;
 use crate::engine::phase::Phase;
 
@@ -10,7 +10,7 @@ use crate::engine::phase::Phase;
 pub(super) const ROOM: u64 = LEAST_ROOM as u64;
 
 /// What of the engine's lists contradicts itself.
-pub(super) fn audit(engine: &mut Engine<End>) -> Result<(), String> {
+pub(super) fn audit<P: Speaks>(engine: &mut Engine<End, P>) -> Result<(), String> {
     engine.table.audit()?;
     if engine.phase() < Phase::Draining {
         engine.table.audit_age(engine.settings.span_bits)?;
@@ -19,20 +19,20 @@ pub(super) fn audit(engine: &mut Engine<End>) -> Result<(), String> {
 }
 
 /// Whether no share of an address is taken.
-pub(super) fn is_quota_empty(engine: &Engine<End>) -> bool {
+pub(super) fn is_quota_empty<P: Speaks>(engine: &Engine<End, P>) -> bool {
     engine.table.quota.is_empty()
 }
 
-pub(super) fn is_full(engine: &Engine<End>) -> bool {
+pub(super) fn is_full<P: Speaks>(engine: &Engine<End, P>) -> bool {
     engine.vacant().is_none()
 }
 
-pub(super) fn is_paused(engine: &Engine<End>, slot: u32) -> bool {
+pub(super) fn is_paused<P: Speaks>(engine: &Engine<End, P>, slot: u32) -> bool {
     engine.table.get(slot).is_some_and(|connection| connection.is_paused())
 }
 
 /// What situations an engine is in.
-pub(super) fn situations(engine: &Engine<End>) -> [(bool, &'static str); 5] {
+pub(super) fn situations<P: Speaks>(engine: &Engine<End, P>) -> [(bool, &'static str); 5] {
     let lists = engine.table.lists();
     [
         (engine.table.vacant().is_none(), "full"),

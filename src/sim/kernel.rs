@@ -94,7 +94,7 @@ impl Network {
         }
         let cutting = self.phase == Phase::Forcing || self.dropping;
         let line = &mut self.lines[at];
-        if line.held() > 0 && !cutting {
+        if line.owed() > 0 && !cutting {
             self.blame(at, "a read while bytes are owed");
         }
         let line = &mut self.lines[at];
@@ -149,7 +149,16 @@ impl Network {
         }
         let (count, from) = self.take(at, buffer.len() as u64, "read")?;
         let count = count as usize;
-        buffer[..count].copy_from_slice(text(from, count));
+        let line = &mut self.lines[at];
+        let Some(talk) = line.talk.as_mut().filter(|_| line.fin_at.is_none()) else {
+            buffer[..count].copy_from_slice(text(from, count));
+            return Ok(count);
+        };
+        if count > 0
+            && let Some(wrong) = talk.on_read(&mut buffer[..count])
+        {
+            self.blame(at, wrong);
+        }
         Ok(count)
     }
 
@@ -160,10 +169,7 @@ impl Network {
         }
         let now = self.now;
         let line = &mut self.lines[at];
-        if line.fin_at.is_some()
-            || size == 0
-            || line.duplex.down.written + size > line.duplex.up.read
-        {
+        if line.fin_at.is_some() || size == 0 || size > line.owed() {
             self.blame(at, &format!("{what} of {size} bytes, after the FIN or beyond the input"));
         }
         let line = &mut self.lines[at];
@@ -171,7 +177,7 @@ impl Network {
             let error = line.duplex.fault.take().unwrap_or(libc::EPIPE);
             return Err(self.fail(at, error));
         }
-        if line.held() > 0 && line.last_byte < now {
+        if line.owed() > 0 && line.last_byte < now {
             // Something was held, and so nothing read, until now.
             line.strained_at = Some(now);
         }
@@ -197,10 +203,19 @@ impl Network {
 
     pub(super) fn write(&mut self, at: usize, bytes: &[u8]) -> io::Result<usize> {
         let line = &self.lines[at];
-        if bytes != text(line.start + line.duplex.down.written, bytes.len()) {
-            self.blame(at, "bytes that the peer did not send");
+        let right = match &line.talk {
+            Some(talk) => talk.owes(bytes),
+            None => bytes == text(line.start + line.duplex.down.written, bytes.len()),
+        };
+        if !right {
+            self.blame(at, "bytes that are not those to be written");
         }
-        self.give(at, bytes.len() as u64, "write").map(|count| count as usize)
+        let given = self.give(at, bytes.len() as u64, "write");
+        if let Some(talk) = &mut self.lines[at].talk {
+            let answered = talk.on_written(*given.as_ref().unwrap_or(&0));
+            self.requests.answered += answered;
+        }
+        given.map(|count| count as usize)
     }
 
     /// What a read of one byte would give; takes nothing.
@@ -247,7 +262,9 @@ impl Network {
     }
 
     pub(super) fn shut(&mut self, at: usize) -> io::Result<()> {
-        if let Some(wrong) = self.judge_fin(at) {
+        let echoes = self.lines[at].talk.is_none();
+        let wrong = if echoes { self.judge_fin(at) } else { None };
+        if let Some(wrong) = self.judge_end(at).or(wrong) {
             self.blame(at, wrong);
         }
         let now = self.now;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::duplex::Duplex;
 use super::peer::Peer;
 use super::plan::{Client, Handshake};
+use super::transcript::{Over, Transcript};
 use crate::config::{Config, Drain};
 use crate::engine::observer::Closed;
 use crate::engine::phase::Phase;
@@ -56,6 +57,8 @@ pub(super) const ROUNDING: u64 = 3_000;
 pub(super) struct Line {
     pub(super) duplex: Duplex,
     pub(super) peer: Peer,
+    /// What is said on it, if its protocol is not the echo.
+    pub(super) talk: Option<Box<Transcript>>,
     /// The kernel can be asked about it.
     pub(super) asks: bool,
     /// Where its streams start.
@@ -93,6 +96,8 @@ pub(super) struct Line {
     /// When it was last paused, and whether it was at the end of the last turn.
     pub(super) resumed_at: Cell<u64>,
     pub(super) was_paused: Cell<bool>,
+    /// When a turn last began or ended with it paused.
+    pub(super) paused_at: Cell<u64>,
     /// The phase in which it was accounted for.
     pub(super) closed_in: Option<Phase>,
     /// Bytes read after the server's FIN.
@@ -102,8 +107,13 @@ pub(super) struct Line {
     /// Bytes that had come, and that were read, when the stop was asked for.
     pub(super) arrived_at_stop: u64,
     pub(super) read_at_stop: u64,
+    /// A request was outstanding then, or a part of one had come.
+    pub(super) busy_at_stop: bool,
+    pub(super) half_at_stop: bool,
     /// The same when everything was to be cut.
     pub(super) arrived_at_force: Option<(u64, u64)>,
+    /// Bytes that the protocol had put then.
+    pub(super) produced_at_force: Option<u64>,
     /// Bytes that had come before the engine's present call.
     pub(super) settled: u64,
     /// Reading was held back until then, or a full segment or window came.
@@ -139,6 +149,7 @@ impl Line {
         Self {
             duplex: Duplex::new(client.sizes, client.link, client.seed),
             peer: Peer::new(client.script.clone()),
+            talk: None,
             asks: asks || client.link.is_unix(),
             start: client.start,
             slot: None,
@@ -161,13 +172,17 @@ impl Line {
             eof_at: 0,
             resumed_at: Cell::new(0),
             was_paused: Cell::new(false),
+            paused_at: Cell::new(0),
             received_at_end: 0,
             closed_in: None,
             late: 0,
             promised: 0,
             arrived_at_stop: 0,
             read_at_stop: 0,
+            busy_at_stop: false,
+            half_at_stop: false,
             arrived_at_force: None,
+            produced_at_force: None,
             settled: 0,
             strained_at: None,
             noted: 0,
@@ -194,9 +209,44 @@ impl Line {
         (!self.duplex.link.is_unix()).then(|| self.address.ip())
     }
 
-    /// What the server read and has not echoed.
+    /// What the server owes to the client.
+    pub(super) fn owed(&self) -> u64 {
+        match &self.talk {
+            _ if self.fin_at.is_some() => 0,
+            Some(talk) => talk.owed(),
+            None => self.duplex.up.read - self.duplex.down.written,
+        }
+    }
+
+    /// The same, and input that was not consumed.
     pub(super) fn held(&self) -> u64 {
-        if self.fin_at.is_some() { 0 } else { self.duplex.up.read - self.duplex.down.written }
+        let talk = self.talk.as_ref().filter(|_| self.fin_at.is_none());
+        self.owed() + talk.map_or(0, |talk| talk.held())
+    }
+
+    /// Whether a request is outstanding.
+    pub(super) fn is_busy(&self) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.is_busy() || talk.is_called_for())
+    }
+
+    /// Whether a part of a request has come.
+    pub(super) fn is_receiving(&self) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.is_receiving())
+    }
+
+    /// Whether a part of the request that is being received was consumed.
+    pub(super) fn is_midway(&self) -> bool {
+        self.talk.as_ref().is_some_and(|talk| talk.is_midway())
+    }
+
+    /// Whether the server is to read.
+    pub(super) fn may_read(&self) -> bool {
+        self.owed() == 0 && self.talk.as_ref().is_none_or(|talk| talk.may_read())
+    }
+
+    /// Whether the protocol has ended the conversation.
+    pub(super) fn over(&self) -> Option<Over> {
+        self.talk.as_ref().and_then(|talk| talk.over)
     }
 
     /// Bytes that the client's kernel has got back.

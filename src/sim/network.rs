@@ -2,13 +2,16 @@
 
 use mio::Token;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Instant;
 
+use super::desk::Desk;
 use super::door::Door;
 use super::line::{Fate, Line, Times, micros};
 use super::plan::{FORGOTTEN, Plan, Scarcity};
 use super::random::Random;
+use super::speech::Speech;
 use crate::accept::pair::Pressure;
 use crate::engine::phase::Phase;
 use crate::token::{Readiness, TokenRange};
@@ -18,6 +21,17 @@ const SYN_REPETITION: u64 = 1_000_000;
 
 /// Wakes in a row for what is past: a world that spins.
 const STALE_WAKES: u32 = 100_000;
+
+/// What became of requests.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Requests {
+    pub(super) taken: u64,
+    pub(super) answered: u64,
+    /// Not answered on connections that are over, and what of that is certain.
+    pub(super) failed: u64,
+    pub(super) unanswered: u64,
+    pub(super) aborted: u64,
+}
 
 #[derive(Debug)]
 pub(super) struct Network {
@@ -84,6 +98,16 @@ pub(super) struct Network {
     /// Counts the calls of the engine.
     pub(super) epoch: u64,
     pub(super) pipes: u64,
+    /// What is spoken, if not the echo.
+    pub(super) speech: Option<Speech>,
+    /// Where the protocol and its host meet.
+    pub(super) desk: Desk,
+    /// The instant that times are counted from.
+    pub(super) base: Instant,
+    /// The requests, by what happened to them.
+    pub(super) requests: Requests,
+    /// What the life had in it that nobody can see later.
+    pub(super) seen: BTreeSet<&'static str>,
     /// One call in so many goes wrong for no fault of the peer's; 0: none.
     pub(super) hiccup_rate: u64,
     /// One call in so many finds that the peer has just acted; 0: none.
@@ -140,6 +164,11 @@ impl Network {
             progress: 0,
             epoch: 1,
             pipes: 0,
+            speech: plan.speech,
+            desk: Desk::default(),
+            base: Instant::now(),
+            requests: Requests::default(),
+            seen: BTreeSet::new(),
             hiccup_rate: plan.hiccup_rate,
             race_rate: plan.race_rate,
             stale_wakes: 0,
@@ -234,7 +263,7 @@ impl Network {
         line.duplex.run(now);
         let mut next = None;
         if line.duplex.connected {
-            next = line.peer.act(&mut line.duplex, now);
+            next = line.peer.act(&mut line.duplex, line.talk.as_deref(), now);
             line.duplex.run(now);
         } else if line.fate == Fate::HalfOpen {
             let forgotten = line.handshake.syn + FORGOTTEN;
@@ -261,7 +290,7 @@ impl Network {
         let line = &mut self.lines[at];
         let full = line.duplex.up.arrived > line.noted && !line.duplex.up.is_short;
         let closed = line.duplex.up.unread() + line.duplex.up.segment > line.duplex.up.size;
-        if full || closed || line.held() > 0 {
+        if full || closed || line.owed() > 0 {
             line.strained_at = Some(now);
         }
         line.noted = line.duplex.up.arrived;

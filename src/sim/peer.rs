@@ -1,6 +1,7 @@
 //! The far end of a connection: a client by a script.
 
 use super::duplex::{Duplex, Side, Vanishing};
+use super::transcript::Transcript;
 
 /// What a peer does once it has sent everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,14 @@ pub(super) enum Saw {
     Reset,
 }
 
+/// What was said on a connection, if its protocol is not the echo.
+pub(super) type Talk<'a> = Option<&'a Transcript>;
+
+/// Bytes of what a peer sent that are dealt with.
+fn returned(line: &Duplex, talk: Talk<'_>) -> u64 {
+    talk.map_or(line.down.read, |talk| talk.returned(line.down.read))
+}
+
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) script: Script,
@@ -81,12 +90,12 @@ impl Peer {
     }
 
     /// Does what is to be done now. Returns when to be asked again, if not by a packet.
-    pub(super) fn act(&mut self, line: &mut Duplex, now: u64) -> Option<u64> {
+    pub(super) fn act(&mut self, line: &mut Duplex, talk: Talk<'_>, now: u64) -> Option<u64> {
         if self.gone || self.break_off(line, now) {
             return None;
         }
         if self.free_at > now {
-            return self.next(line, now);
+            return self.next(line, talk, now);
         }
         self.free_at = now.saturating_add(self.script.pace);
         self.take(line, now);
@@ -96,9 +105,9 @@ impl Peer {
             return None;
         }
         if !self.gone {
-            self.send(line, now);
+            self.send(line, talk, now);
         }
-        self.next(line, now)
+        self.next(line, talk, now)
     }
 
     fn break_off(&mut self, line: &mut Duplex, now: u64) -> bool {
@@ -137,18 +146,18 @@ impl Peer {
         }
     }
 
-    fn may_send(&self, line: &Duplex, now: u64) -> u64 {
+    fn may_send(&self, line: &Duplex, talk: Talk<'_>, now: u64) -> u64 {
         let muted = self.saw.is_some() && self.script.answer != Answer::Talk;
         if line.up.fin || line.reset_seen || muted || now >= self.script.until {
             return 0;
         }
-        let window = self.script.window.saturating_sub(line.up.written - line.down.read);
+        let window = self.script.window.saturating_sub(line.up.written - returned(line, talk));
         let left = self.script.total - line.up.written;
         window.min(left).min(self.script.chunk).min(line.up.room())
     }
 
-    fn send(&mut self, line: &mut Duplex, now: u64) {
-        line.up.written += self.may_send(line, now);
+    fn send(&mut self, line: &mut Duplex, talk: Talk<'_>, now: u64) {
+        line.up.written += self.may_send(line, talk, now);
         if self.script.urgent_at.is_some_and(|at| at <= line.up.written) && !line.reset_seen {
             self.script.urgent_at = None;
             line.send_urgent();
@@ -156,7 +165,7 @@ impl Peer {
         if line.up.written < self.script.total || line.up.fin || line.reset_seen {
             return;
         }
-        let back = line.down.read == line.up.written || self.script.gulp == 0;
+        let back = returned(line, talk) == line.up.written || self.script.gulp == 0;
         match self.script.ending {
             Ending::HalfCloseAtOnce => line.up.fin = true,
             Ending::HalfClose if back => line.up.fin = true,
@@ -168,7 +177,7 @@ impl Peer {
         }
     }
 
-    fn next(&self, line: &Duplex, now: u64) -> Option<u64> {
+    fn next(&self, line: &Duplex, talk: Talk<'_>, now: u64) -> Option<u64> {
         if self.gone {
             return None;
         }
@@ -177,7 +186,7 @@ impl Peer {
         let ending = reads && line.down.fin_arrived && self.saw.is_none();
         let ready = busy || ending || line.reset_seen;
         let awake = ready.then(|| self.sleeps_until(now).unwrap_or(0).max(self.free_at));
-        let sending = (self.may_send(line, now) > 0).then_some(self.free_at);
+        let sending = (self.may_send(line, talk, now) > 0).then_some(self.free_at);
         let closing = self.close_at.map(|at| at.max(self.free_at));
         let lost = self.script.vanish_at.map(|(at, _)| at);
         [awake, sending, closing, self.script.reset_at, lost].into_iter().flatten().min()

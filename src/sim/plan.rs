@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::duplex::Sizes;
 use super::link::Link;
 use super::peer::Script;
+use super::speech::Speech;
 use crate::accept::pair::Visibility;
 use crate::accept::queue::Ownership;
 use crate::config::Config;
@@ -147,6 +148,8 @@ pub(super) struct Manners {
 
 #[derive(Debug)]
 pub(super) struct Plan {
+    /// What is spoken, if not the echo.
+    pub(super) speech: Option<Speech>,
     pub(super) config: Config,
     pub(super) capacity: usize,
     pub(super) tokens: TokenRange,

@@ -7,12 +7,15 @@ use super::inside;
 use super::line::{Fate, Line, ROUNDING};
 use super::network::Network;
 use super::peer::Saw;
+use super::transcript::Over;
 use crate::accept::pair::Visibility;
+use crate::engine::dialogue::Speaks;
+use crate::engine::observer::Closed;
 use crate::engine::phase::{Cause, Phase};
-use crate::engine::report::{CloseReason, Grade, Report};
+use crate::engine::report::{ByteCounts, CloseReason, Grade, Report};
 use crate::token::Readiness;
 
-impl Host {
+impl<P: Speaks> Host<P> {
     pub(super) fn check_end(&mut self) -> Result<(), String> {
         self.check_rest()?;
         let report = self.engine().map(|engine| engine.report().clone());
@@ -79,16 +82,24 @@ impl Host {
 
 fn check_sums(network: &Network, report: &Report) -> Result<(), String> {
     let all = network.lines.iter().filter_map(|line| line.closed);
-    let (mut late, mut unsent, mut aborted) = (0, 0, 0);
-    for closed in all {
-        late += closed.bytes.late;
-        unsent += closed.bytes.unsent;
-        aborted += closed.bytes.peer_aborted;
+    let mut sums = ByteCounts::default();
+    for ByteCounts { read, written, late, unsent, peer_aborted, served, .. } in
+        all.clone().map(|closed| closed.bytes)
+    {
+        sums.read += read;
+        sums.written += written;
+        sums.late += late;
+        sums.unsent += unsent;
+        sums.peer_aborted += peer_aborted;
+        sums.served += served;
+    }
+    for ByteCounts { produced, unserved, incomplete, .. } in all.map(|closed| closed.bytes) {
+        sums.produced += produced;
+        sums.unserved += unserved;
+        sums.incomplete += incomplete;
     }
     let bytes = report.bytes;
-    hold(bytes.late == late && bytes.unsent == unsent && bytes.peer_aborted == aborted, || {
-        format!("{bytes:?} are not the sums {late}, {unsent}, {aborted}")
-    })?;
+    hold(bytes == sums, || format!("{bytes:?} are not the sums {sums:?}"))?;
     hold(bytes.held() == 0, || format!("{} bytes went nowhere", bytes.held()))?;
     hold(report.connections.accepted == report.connections.closed(), || {
         format!("accepted is not the sum of closed: {:?}", report.connections)
@@ -102,7 +113,8 @@ fn check_way_in(network: &Network, report: &Report) -> Result<(), String> {
     hold(pending == 0, || format!("{pending} clients are in nobody's hands"))?;
     let told = report.connections.backlog_left;
     hold(told.is_some() || network.countless, || "clients that nobody counted".to_owned())?;
-    let (counted, lost) = (count(Fate::Counted), count(Fate::Lost));
+    let counted = count(Fate::Counted) + count(Fate::Unregistered);
+    let lost = count(Fate::Lost);
     hold(told.is_none_or(|told| told == counted && lost == 0), || {
         format!("{counted} clients let go, {lost} lost, {told:?} in the report")
     })?;
@@ -161,8 +173,24 @@ fn untrue(line: &Line, grade: Grade) -> Option<&'static str> {
         (saw_fin && !complete, "a FIN before the last byte"),
         (
             // What comes while our FIN is on its way is cut by a reset behind it.
-            saw_fin && received + line.late < duplex.up.read,
+            saw_fin && line.talk.is_none() && received + line.late < duplex.up.read,
             "a cut that looks complete",
+        ),
+        (
+            saw_fin && line.talk.as_ref().is_some_and(|talk| received < talk.produced),
+            "a cut that looks like a whole answer",
+        ),
+        (
+            saw_fin && closed.bytes.unserved > 0 && closed.reason != CloseReason::ForcedLossy,
+            "a cut that looks like silence",
+        ),
+        (
+            line.in_stop && grade >= Grade::Lossless && closed.bytes.unserved > 0,
+            "lossless with something unserved",
+        ),
+        (
+            line.in_stop && grade == Grade::Complete && closed.bytes.incomplete > 0,
+            "complete with something incomplete",
         ),
         (
             // Where the kernel cannot be asked nobody knows what a close leaves to it.
@@ -193,10 +221,23 @@ fn untrue(line: &Line, grade: Grade) -> Option<&'static str> {
     rules.into_iter().find_map(|(broken, rule)| broken.then_some(rule))
 }
 
+/// Whether something that a client handed over before the stop was asked for was not dealt with,
+/// or the answer did not come.
+fn is_lost(line: &Line, closed: &Closed) -> bool {
+    let Some(talk) = &line.talk else {
+        return line.promised > line.received() && line.peer.is_healthy();
+    };
+    let broken_off = matches!(talk.over, Some(Over::Abort | Over::Fault));
+    let ended = broken_off || talk.over == Some(Over::Finish);
+    let served = talk.consumed + closed.bytes.incomplete;
+    let cut = line.received() < talk.produced && !broken_off;
+    let healthy = line.peer.is_healthy() && !line.duplex.peer_reset;
+    healthy && (line.promised > served && !ended || cut)
+}
+
 /// What a client handed over before the stop was asked for, and never got back.
 fn broken_promise(line: &Line, network: &Network, grade: Grade) -> Option<&'static str> {
-    let lost = line.promised > line.received() && line.peer.is_healthy();
-    let closed = line.closed.filter(|_| lost && line.in_stop)?;
+    let closed = line.closed.filter(|closed| line.in_stop && is_lost(line, closed))?;
     if network.dropping && line.closed_in.is_none_or(|phase| phase == Phase::Running) {
         return None;
     }

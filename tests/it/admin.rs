@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -129,6 +129,45 @@ fn the_metrics_tell_what_happened() {
     let (_, text) = get(admin, "/metrics");
     check_format(&text);
     drop(first);
+    server.stop().exits(0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_process_is_described_as_every_exporter_does() {
+    let (server, admin) = start(&[]);
+    let clients: Vec<_> = (0..20).map(|_| server.connect()).collect();
+    let is_open = || (metric(admin, "netgrace_connections_open") == 20.0).then_some(());
+    wait_for("20 connections", is_open);
+    let pid = server.process.pid();
+    let listed = std::fs::read_dir(format!("/proc/{pid}/fd")).expect("a process").count();
+    let told = metric(admin, "process_open_fds");
+    // The request's own connection, and where they are listed one by one the listing.
+    assert!((0.0..=3.0).contains(&(told - listed as f64)), "{told}, not {listed}");
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("a process");
+    let most = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("a line");
+    let most: f64 = most.split_whitespace().next().expect("a limit").parse().expect("a number");
+    assert_eq!(metric(admin, "process_max_fds"), most);
+    let resident = metric(admin, "process_resident_memory_bytes");
+    assert!((1e6..1e9).contains(&resident), "{resident}");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a date").as_secs_f64();
+    let age = now - metric(admin, "process_start_time_seconds");
+    assert!((-2.0..60.0).contains(&age), "started {age} s ago");
+    let before = metric(admin, "process_cpu_seconds_total");
+    // As the kernel counts it, of one thread.
+    let ran = || {
+        let path = format!("/proc/{pid}/schedstat");
+        let text = std::fs::read_to_string(path).expect("a process");
+        text.split(' ').next().expect("a time").parse::<f64>().expect("a number") / 1e9
+    };
+    wait_for("some work", || {
+        server.connect().echo(&[1; 10_000]);
+        (metric(admin, "process_cpu_seconds_total") > before + 0.01).then_some(())
+    });
+    let least = ran();
+    let told = metric(admin, "process_cpu_seconds_total");
+    assert!(least <= told + 0.002 && told <= ran() + 0.002, "{least} {told} {}", ran());
+    drop(clients);
     server.stop().exits(0);
 }
 

@@ -122,16 +122,30 @@ fn the_figures_of_a_remote_server_come_from_its_metrics_page() {
     let cpu = result["server"]["cpu_us_per_message"].as_f64().expect("a number");
     let messages = number(&result, "/load/messages") as f64;
     assert!((cpu * messages - 1e6).abs() < 1.0, "{cpu} us");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn the_page_of_our_own_server_has_the_cpu_time_of_its_process() {
     let server = Server::start(&["--admin", "127.0.0.1:0"]);
+    server.process.wait_for_stderr("] ready");
     let log = server.process.stderr();
-    let admin = log.lines().find_map(|line| line.split("http://").nth(1));
-    if let Some(admin) = admin.and_then(|rest| rest.split(['/', ' ', ',']).next()) {
-        let (url, target) = (format!("http://{admin}/metrics"), server.address().to_string());
-        let args = ["-c", "10", "-d", "500ms", "--warmup", "0s", "--metrics", &url, &target];
-        let (outcome, result) = bench(&args);
-        outcome.exits(0);
-        assert!(result["server"]["rss_bytes"].is_u64(), "{}", result["server"]);
-    }
+    let admin = log.split("http://").nth(1).and_then(|rest| rest.lines().next()).expect("a page");
+    let (url, target) = (format!("http://{admin}/metrics"), server.address().to_string());
+    let ran = || {
+        let path = format!("/proc/{}/schedstat", server.process.pid());
+        let text = fs::read_to_string(path).expect("a process");
+        text.split(' ').next().expect("a time").parse::<u64>().expect("a number")
+    };
+    let (before, args) = (ran(), ["-c", "10", "-d", "500ms", "--warmup", "0s"]);
+    let (outcome, result) = bench(&[&args[..], &["--metrics", &url, &target]].concat());
+    outcome.exits(0);
+    let most = (ran() - before) as f64 / 1e3;
+    assert!(result["server"]["rss_bytes"].is_u64(), "{}", result["server"]);
+    let cpu = result["server"]["cpu_us_per_message"].as_f64().expect("a number");
+    let told = cpu * number(&result, "/load/messages") as f64;
+    // All but the connecting and the end is in the measured time.
+    assert!(told <= most && told > most / 2.0, "{told} of {most} us");
     server.stop().exits(0);
 }
 

@@ -13,6 +13,6 @@ mod registration;
 mod speaking;
 mod stop;
 pub mod support;
-#[cfg(feature = "cli")]
+#[cfg(feature = "http")]
 mod tls;
 mod tokens;

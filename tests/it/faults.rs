@@ -30,7 +30,7 @@ const CALLS: [(&str, u32); 14] = [
     ("splice", 7),
     ("pipe2", 1),
 ];
-const ERRORS: [&str; 11] = [
+pub const ERRORS: [&str; 11] = [
     "EINTR",
     "EMFILE",
     "ENFILE",
@@ -43,27 +43,34 @@ const ERRORS: [&str; 11] = [
     "ENOSPC",
     "EPERM",
 ];
-const TURNS: [u32; 5] = [1, 2, 3, 7, 20];
+pub const TURNS: [u32; 5] = [1, 2, 3, 7, 20];
 /// Cases that run at once.
 const PARALLEL: usize = 4;
 /// A case that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub const PATIENCE: Duration = Duration::from_secs(15);
 /// Calls of `close` that the loader and the runtime make before the program begins.
 const FOREIGN_CLOSES: u32 = 4;
 /// Pipes that the server keeps for the next stream, and a descriptor whose `close` was kept from
 /// the kernel by the very fault.
-const KEPT: usize = 9;
+pub const KEPT: usize = 9;
 
 #[derive(Clone, Copy, Debug)]
-struct Case {
-    call: &'static str,
-    error: &'static str,
-    turn: u32,
+pub struct Case {
+    pub call: &'static str,
+    pub error: &'static str,
+    pub turn: u32,
 }
 
 impl Case {
+    /// What `strace` is to do.
+    pub fn injection(self) -> String {
+        let Self { call, error, turn } = self;
+        let turn = if call == "close" { turn + FOREIGN_CLOSES } else { turn };
+        format!("{call}:error={error}:when={turn}")
+    }
+
     /// Whether the fault concerns one connection only: then it harms one client at most.
-    fn is_of_one_client(self) -> bool {
+    pub fn is_of_one_client(self) -> bool {
         match self.call {
             "accept4" => !matches!(self.error, "EINVAL" | "EBADF"),
             "epoll_wait" => self.error == "EINTR",
@@ -74,10 +81,8 @@ impl Case {
 
 /// Runs one case. Returns whether the fault fired, or what went wrong.
 fn run(case: Case, bytes: &[u8]) -> Result<bool, String> {
-    let Case { call, error, turn } = case;
     let start = Instant::now();
-    let turn = if call == "close" { turn + FOREIGN_CLOSES } else { turn };
-    let mut traced = Traced::start(&format!("{call}:error={error}:when={turn}"), &[]);
+    let mut traced = Traced::start(&case.injection(), &[]);
     let pid = traced.process.pid();
     let (mut residents, mut harmed) = (Vec::new(), Vec::new());
     let address = traced.address();
@@ -113,8 +118,13 @@ fn run(case: Case, bytes: &[u8]) -> Result<bool, String> {
     Ok(fired > 0)
 }
 
+/// Whether the whole grid is asked for.
+pub fn is_full() -> bool {
+    std::env::var_os("NETGRACE_FAULTS").is_some_and(|value| value == "full")
+}
+
 fn grid() -> Vec<Case> {
-    let full = std::env::var_os("NETGRACE_FAULTS").is_some_and(|value| value == "full");
+    let full = is_full();
     let mut cases = vec![Case { call: "splice", error: "EAGAIN", turn: 1 }];
     for (row, (call, most)) in CALLS.into_iter().enumerate() {
         let sure = TURNS.iter().filter(|turn| **turn <= most).count();
@@ -130,19 +140,20 @@ fn grid() -> Vec<Case> {
     cases
 }
 
-#[test]
-fn every_call_may_fail() {
-    if !has("strace") {
-        return;
-    }
-    let (cases, bytes) = (grid(), pattern(3 << 20));
+/// Runs all cases, some at once. Panics where one fails, or where a fault does not fire in a turn
+/// up to which its call is sure to be made.
+pub fn run_all(
+    cases: &[Case],
+    calls: &[(&str, u32)],
+    run: impl Fn(Case) -> Result<bool, String> + Sync + std::panic::RefUnwindSafe,
+) {
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..PARALLEL {
             scope.spawn(|| {
                 while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = std::panic::catch_unwind(|| run(*case, &bytes));
+                    let outcome = std::panic::catch_unwind(|| run(*case));
                     let outcome = outcome.unwrap_or_else(|_| Err("a panic of the test".to_owned()));
                     outcomes.lock().unwrap_or_else(PoisonError::into_inner).push((*case, outcome));
                 }
@@ -154,13 +165,22 @@ fn every_call_may_fail() {
     for (case, outcome) in &failed {
         eprintln!("{case:?}: {}", outcome.as_ref().expect_err("a failure"));
     }
-    for (call, most) in CALLS {
-        let of_call = outcomes.iter().filter(|(case, _)| case.call == call);
+    for (call, most) in calls {
+        let of_call = outcomes.iter().filter(|(case, _)| case.call == *call);
         let fired = of_call.clone().filter(|(_, outcome)| *outcome == Ok(true)).count();
         println!("{call}: {fired} of {} faults fired", of_call.clone().count());
-        let silent = of_call.filter(|(case, outcome)| case.turn <= most && *outcome == Ok(false));
+        let silent = of_call.filter(|(case, outcome)| case.turn <= *most && *outcome == Ok(false));
         let silent: Vec<_> = silent.map(|(case, _)| case).collect();
         assert!(silent.is_empty(), "did not fire: {silent:?}");
     }
     assert!(failed.is_empty(), "{} of {} cases failed", failed.len(), cases.len());
+}
+
+#[test]
+fn every_call_may_fail() {
+    if !has("strace") {
+        return;
+    }
+    let bytes = pattern(3 << 20);
+    run_all(&grid(), &CALLS, |case| run(case, &bytes));
 }

@@ -40,6 +40,8 @@ mod bench_workers;
 #[cfg(feature = "cli")]
 mod cli;
 #[cfg(feature = "cli")]
+mod clients;
+#[cfg(feature = "cli")]
 mod console;
 #[cfg(feature = "cli")]
 mod crowd;
@@ -68,6 +70,8 @@ mod output;
 mod promise;
 #[cfg(feature = "cli")]
 mod protocol;
+#[cfg(feature = "cli")]
+mod protocol_faults;
 #[cfg(feature = "cli")]
 mod recipe;
 #[cfg(feature = "cli")]

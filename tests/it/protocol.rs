@@ -127,16 +127,54 @@ fn a_request_that_takes_its_time_is_waited_for() {
 
 #[test]
 fn a_request_that_outlives_the_budget_is_reset_and_said_so() {
+    let sized = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+    let chunked = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     let mut server = start("http", &["--delay", "1m", "--shutdown-timeout", "700ms"]);
-    let mut client = server.connect();
-    client.send(GET.as_bytes());
+    let mut clients = [GET, sized, chunked].map(|request| {
+        let mut client = server.connect();
+        client.send(request.as_bytes());
+        client
+    });
     thread::sleep(Duration::from_millis(100));
     server.process.signal(Signal::TERM);
-    let error = client.0.read(&mut [0; 1]).expect_err("a reset");
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    for client in &mut clients {
+        let error = client.0.read(&mut [0; 1]).expect_err("a reset");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
     let report = server.finish().exits(3).report();
-    assert_eq!((&report["requests"]["unanswered"], &report["grade"]), (&1.into(), &"lossy".into()));
-    assert_eq!(report["connections"]["forced_lossy"], 1);
+    assert_eq!((&report["requests"]["unanswered"], &report["grade"]), (&3.into(), &"lossy".into()));
+    assert_eq!(report["connections"]["forced_lossy"], 3);
+}
+
+/// Its bytes were all consumed, and a part of its answer was sent.
+#[test]
+fn half_an_upload_that_never_goes_on_is_incomplete() {
+    let mut server = start("http", &[]);
+    let mut client = server.connect();
+    client.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 30\r\n\r\nabc");
+    assert!(text(client.receive(17)).starts_with("HTTP/1.1 200 OK\r\n"));
+    server.process.signal(Signal::TERM);
+    assert!(text(client.leave_at_the_end().join().expect("a client")).ends_with("\r\n\r\nabc"));
+    let outcome = server.finish().exits(0);
+    let report = outcome.report();
+    assert_eq!(
+        (&report["requests"]["aborted"], &report["grade"]),
+        (&1.into(), &"confirmed".into())
+    );
+    assert!(outcome.took < Duration::from_secs(4), "{outcome:#?}");
+}
+
+#[test]
+fn what_clients_did_before_a_stop_does_not_lower_its_grade() {
+    let server = start("http", &["--strict"]);
+    for (request, answer) in [("GET / HT", ""), ("GET x HTTP/1.1\r\n\r\nmore", "HTTP/1.1 400 ")] {
+        let mut client = server.connect();
+        client.send(request.as_bytes());
+        client.0.shutdown(Shutdown::Write).expect("a connection");
+        assert!(text(client.receive_to_end()).starts_with(answer));
+    }
+    let report = server.stop().exits(0).report();
+    assert_eq!((&report["bytes"]["incomplete"], &report["bytes"]["late"]), (&8.into(), &4.into()));
 }
 
 #[test]

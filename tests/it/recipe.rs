@@ -1,5 +1,10 @@
 //! The recipes of the manual, `src/manual`: that they work.
 
+mod distribution;
+mod machine;
+mod processes;
+mod script;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -19,10 +24,10 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-/// The one unit that begins with this line.
+/// The one unit of a page that begins with this line.
 #[track_caller]
-fn unit(first: &str) -> String {
-    let mut units = blocks("systemd.md", "ini").into_iter();
+fn unit(page: &str, first: &str) -> String {
+    let mut units = blocks(page, "ini").into_iter();
     units.find(|unit| unit.lines().next() == Some(first)).expect("a unit")
 }
 
@@ -66,17 +71,30 @@ fn the_readme_is_read_to_its_end_and_its_links_lead_somewhere() {
 
 #[test]
 fn the_units_are_sound_and_hardened() {
-    let (service, socket) = (unit("# netgrace.service"), unit("# netgrace.socket"));
-    let start = value(&service, "ExecStart=");
+    let page = "systemd.md";
+    let (service, socket) = (unit(page, "# netgrace.service"), unit(page, "# netgrace.socket"));
+    let setting = start_of(&service);
+    assert_eq!(setting("listen"), "systemd");
+    verify([("netgrace.service", service), ("netgrace.socket", socket)]);
+}
+
+/// The settings with which a service starts the program.
+#[track_caller]
+fn start_of(service: &str) -> impl Fn(&str) -> String + use<> {
+    let start = value(service, "ExecStart=");
     let args: Vec<String> = start.split(' ').skip(1).map(str::to_owned).collect();
     let setting = settings(&args);
-    assert_eq!(setting("listen"), "systemd");
-    assert!(seconds(&setting("shutdown-timeout")) < seconds(value(&service, "TimeoutStopSec=")));
+    assert!(seconds(&setting("shutdown-timeout")) < seconds(value(service, "TimeoutStopSec=")));
+    setting
+}
+
+/// Has systemd check units, the first of which is a service, where it is installed.
+#[track_caller]
+fn verify<const UNITS: usize>(units: [(&str, String); UNITS]) {
     let directory = Directory::new();
-    let program = start.split(' ').next().expect("a program");
-    let service = service.replace(program, env!("CARGO_BIN_EXE_netgrace"));
-    let paths = [("netgrace.service", service), ("netgrace.socket", socket)].map(|(name, text)| {
+    let paths = units.map(|(name, text)| {
         let path = directory.join(name);
+        let text = text.replace("/usr/bin/netgrace", env!("CARGO_BIN_EXE_netgrace"));
         fs::write(&path, text).expect("a unit");
         path
     });

@@ -264,6 +264,27 @@ fn the_port_is_free_again_at_once_and_a_live_one_is_not() {
 }
 
 #[test]
+fn the_log_shows_the_progress_of_a_long_stop_each_second() {
+    let mut server = Server::start(&["--drain", "peer", "--shutdown-timeout", "60s"]);
+    let mut clients: Vec<Client> = (0..3).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.echo(b"x"));
+    server.process.signal(Signal::TERM);
+    server.process.wait_for_stderr("draining for 1 s: 0 of 3 connections closed");
+    drop(clients.pop());
+    server.process.wait_for_stderr("s: 1 of 3 connections closed");
+    clients.truncate(1);
+    server.process.wait_for_stderr("s: 2 of 3 connections closed");
+    drop(clients);
+    let outcome = server.finish().exits(0);
+    let lines = outcome.stderr.matches("connections closed").count() as u64;
+    assert!(lines.abs_diff(outcome.took.as_secs()) <= 1, "{lines} lines in {:?}", outcome.took);
+    // What is over within a second needs none.
+    let server = Server::start(&["--idle-grace", "20ms"]);
+    let outcome = server.stop().exits(0);
+    assert!(!outcome.stderr.contains("connections closed"), "{outcome:#?}");
+}
+
+#[test]
 fn any_length_of_time_is_a_deadline() {
     for flag in ["--shutdown-timeout", "--idle-timeout", "--idle-grace", "--linger"] {
         for value in ["0s", "1us", "300000000000h", "18446744073709551615s"] {

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -138,21 +138,37 @@ fn a_connect_storm_meets_a_stop() {
     if !geteuid().is_root() || !has("setpriv") {
         return;
     }
-    // Where the build lies, only root may look.
-    let directory = Directory::new();
-    let program = directory.join("netgrace");
-    copy_program(&program);
-    open_to_all(&program);
-    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--"];
+    let unprivileged = Unprivileged::new();
     let unprivileged = measure("netgrace without privileges", stops, || {
-        stop_netgrace(|args| {
-            open_to_all(Path::new(args.last().expect("the port file")));
-            let mut command = Command::new("setpriv");
-            command.args(nobody).arg(&program).args(args).env_remove("RUST_LOG");
-            command
-        })
+        stop_netgrace(|args| unprivileged.command(args))
     });
     assert!(unprivileged.lost <= u64::from(stops), "{unprivileged:?}");
+}
+
+/// A copy of the program, to be run without privileges: where the build lies, only root may look.
+pub struct Unprivileged {
+    directory: Directory,
+}
+
+impl Unprivileged {
+    pub fn new() -> Self {
+        let directory = Directory::new();
+        let program = directory.join("netgrace");
+        copy_program(&program);
+        open_to_all(&program);
+        Self { directory }
+    }
+
+    /// The program with these arguments, the last of which is the port file.
+    pub fn command(&self, args: &[&str]) -> Command {
+        open_to_all(Path::new(args.last().expect("the port file")));
+        let mut command = Command::new("setpriv");
+        let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--no-new-privs", "--"];
+        command.args(nobody).arg(self.directory.join("netgrace"));
+        command.args(args).env_remove("RUST_LOG").env_remove("NETGRACE_LISTEN");
+        command.stdin(Stdio::null());
+        command
+    }
 }
 
 /// Everybody may read, and write, in a file's directory.

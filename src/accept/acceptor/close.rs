@@ -81,7 +81,8 @@ impl<Q: Listen> Acceptor<Q> {
     }
 
     fn begin_close<P: Speaks>(&mut self, engine: &mut Engine<Q::Stream, P>, turn: Turn<'_, Q>) {
-        engine.report_mut().connections.backlog_left = (!self.listener_failed).then_some(0);
+        let left = (!self.listener_failed).then_some(self.cut_off);
+        engine.report_mut().connections.backlog_left = left;
         engine.report_mut().gated = Some(true);
         if let Some(listener) = self.listeners.iter_mut().flatten().next() {
             let pressure = listener.queue.pressure();
@@ -228,12 +229,12 @@ impl<Q: Listen> Acceptor<Q> {
         engine: &mut Engine<Q::Stream, P>,
         turn: Turn<'_, Q>,
     ) -> bool {
-        let (before, lost) = (engine.report().connections.accepted, self.register_failures);
+        let (before, cut_off) = (engine.report().connections.accepted, self.cut_off);
         let look = self.accept_batch(listener, SWEEP, engine, turn);
         let counts = &mut engine.report_mut().connections;
         let taken = counts.accepted.saturating_sub(before);
         counts.swept = counts.swept.saturating_add(taken);
-        let lost = self.register_failures.saturating_sub(lost);
+        let lost = self.cut_off.saturating_sub(cut_off);
         counts.backlog_left = counts.backlog_left.map(|left| left.saturating_add(lost));
         match look {
             BatchEnd::Empty => true,

@@ -84,8 +84,8 @@ pub(crate) struct Acceptor<Q: Listen> {
     listener_failed: bool,
     errors: u64,
     over_quota: u64,
-    /// Clients that were closed because the poll refused to register them.
-    register_failures: u64,
+    /// Clients that were reset because the poll refused to register them.
+    cut_off: u64,
     failures: Throttle,
     full: Throttle,
 }
@@ -101,7 +101,7 @@ impl<Q: Listen> Acceptor<Q> {
             listener_failed: false,
             errors: 0,
             over_quota: 0,
-            register_failures: 0,
+            cut_off: 0,
             failures: Throttle::default(),
             full: Throttle::default(),
         }
@@ -253,12 +253,18 @@ impl<Q: Listen> Acceptor<Q> {
                 listener.set_full();
                 return BatchEnd::More;
             }
+            let mut consequence = "clients wait in its queue";
             let accepted = match listener.accept() {
                 Accepted::Client(stream, peer) => {
                     if self.closing.is_some() {
                         self.taken.extend(peer);
                     }
-                    self.admit(stream, peer, engine, turn)
+                    let admitted = self.admit(stream, peer, engine, turn);
+                    if let Err(Accepted::Exhausted(_)) = &admitted {
+                        self.cut_off = self.cut_off.saturating_add(1);
+                        consequence = "this client is reset, others wait in the queue";
+                    }
+                    admitted
                 }
                 other => Err(other),
             };
@@ -274,7 +280,7 @@ impl<Q: Listen> Acceptor<Q> {
                 }
                 Err(Accepted::Exhausted(error)) => {
                     listener.back_off(turn.now);
-                    self.note(listener, "clients wait in its queue", &error, turn.now);
+                    self.note(listener, consequence, &error, turn.now);
                     return BatchEnd::More;
                 }
                 Err(Accepted::Dead(error)) => return BatchEnd::Dead(error),
@@ -304,7 +310,6 @@ impl<Q: Listen> Acceptor<Q> {
         };
         if let Err(error) = Q::register_stream(&mut stream, turn.poll, token) {
             engine.release(owner);
-            self.register_failures = self.register_failures.saturating_add(1);
             return Err(Accepted::Exhausted(error));
         }
         let number = engine.insert(stream, peer, owner, turn.now).unwrap_or_default();

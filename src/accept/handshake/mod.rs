@@ -30,7 +30,7 @@ enum State {
     Looking { begun: bool },
     /// Some handshakes were found and are queried.
     Following,
-    /// Handshakes cannot be listed: until the end of the wait.
+    /// Nothing more can be learned: until the end of the wait.
     Blind,
     /// The grace is over: the last dump is to be made, or under way.
     Closing { begun: bool },
@@ -284,8 +284,13 @@ impl Wait {
         let still = count.saturating_sub(gone).min(self.pairs.len());
         self.pairs.rotate_left(still);
         if self.pairs.is_empty() {
-            // With siblings on the port there may always be another one, which may be theirs.
-            self.state = if is_shared { State::Over } else { State::Looking { begun: false } };
+            self.state = State::Looking { begun: false };
+            if is_shared {
+                // With siblings on the port there may always be another one, which may be theirs.
+                // The last ones have left SYN_RECV and may not be in the queue yet.
+                self.state = State::Blind;
+                self.until = earlier(self.until, after(now, Some(FIRST_PAUSE)));
+            }
         }
     }
 

@@ -187,7 +187,14 @@ fn beside_siblings_only_those_of_the_first_dump_count() {
     let mut scene = Scene::new(Visibility::Shared, false, GRACE).dumps(&dumps);
     assert!(!scene.step(false));
     scene.say(1, KNOWN);
-    assert!(scene.run(9999) < 10);
+    let asked = |scene: &Scene| scene.script.borrow().asked.len();
+    while asked(&scene) < 2 {
+        assert!(!scene.step(false), "what has just left SYN_RECV may not be in the queue yet");
+        scene.now = scene.wait.next_deadline().unwrap().max(scene.now);
+    }
+    let end = scene.run(9999);
+    assert!((1..10).contains(&end), "{end} ms");
+    assert_eq!(asked(&scene), 2);
     assert_eq!(scene.wait.outcome(false, false), None);
 }
 

@@ -5,6 +5,7 @@
 
 pub(crate) mod page;
 mod pages;
+mod process;
 pub(crate) mod request;
 
 use std::io;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use netgrace::{EventLoop, Grade, Phase, Report, Service, Stats, TurnTimes};
 
+use crate::cli::admin::process;
 use crate::cli::admin::request::{Answer, Page};
 use crate::cli::limits;
 
@@ -134,6 +135,7 @@ fn metrics(text: &mut String, facts: &Facts<'_>) -> fmt::Result {
         let help = "Memory in use.";
         one(text, "resident_memory_bytes", "gauge", help, bytes)?;
     }
+    process::write(text, stats.open)?;
     one(text, "turns_total", "counter", "Turns of the loop.", stats.turns)?;
     turns.as_ref().map_or(Ok(()), |turns| turn_times(text, turns))
 }

@@ -9,6 +9,7 @@ mod listening;
 #[cfg(feature = "systemd")]
 mod manager;
 mod predecessor;
+mod progress;
 pub(crate) mod report;
 mod service;
 pub(crate) mod settings;

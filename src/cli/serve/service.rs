@@ -17,6 +17,7 @@ use crate::cli::serve::listening::Listening;
 #[cfg(feature = "systemd")]
 use crate::cli::serve::manager::Manager;
 use crate::cli::serve::predecessor::Predecessor;
+use crate::cli::serve::progress::Progress;
 use crate::cli::serve::report;
 use crate::cli::serve::successor::{Program, Successor};
 use crate::cli::serve::transfer::Claim;
@@ -72,6 +73,7 @@ pub(crate) struct Service<P: netgrace::Service> {
     listening: Listening,
     tokens: Tokens,
     stats: Option<Ticker>,
+    progress: Progress,
     #[cfg(feature = "systemd")]
     manager: Option<Manager>,
     predecessor: Option<Predecessor>,
@@ -96,6 +98,7 @@ impl<P: netgrace::Service> Service<P> {
             listening,
             tokens,
             stats: stats.limit().map(Ticker::new),
+            progress: Progress::default(),
             #[cfg(feature = "systemd")]
             manager: Manager::from_environment(),
             // Sockets that were handed over were adopted as shared with the predecessor.
@@ -179,6 +182,11 @@ impl<P: netgrace::Service> Service<P> {
             info!(target: TARGET, "{line}");
         }
         let Some(now) = now else { return };
+        if Progress::is_watched(self.event_loop.server().phase())
+            && let Some(line) = self.progress.line(&self.event_loop.server().stats(), now)
+        {
+            info!(target: TARGET, "{line}");
+        }
         #[cfg(feature = "systemd")]
         if let Some(manager) = &mut self.manager {
             manager.end_turn(&self.event_loop.server().stats(), now);
@@ -199,6 +207,9 @@ impl<P: netgrace::Service> Service<P> {
         if self.manager.is_some() {
             return true;
         }
+        if Progress::is_watched(self.event_loop.server().phase()) {
+            return true;
+        }
         let asked = self.admin.as_ref().is_some_and(|admin| admin.next_deadline().is_some());
         asked || self.stats.is_some() || self.successor.is_some()
     }
@@ -211,7 +222,8 @@ impl<P: netgrace::Service> Service<P> {
         let stats = self.stats.as_ref().and_then(|stats| stats.due);
         let successor = self.successor.as_ref().and_then(|other| other.next_deadline(now));
         let admin = self.admin.as_ref().and_then(Admin::next_deadline);
-        [manager, stats, successor, admin].into_iter().flatten().min()
+        let progress = self.progress.next_deadline();
+        [manager, stats, successor, admin, progress].into_iter().flatten().min()
     }
 
     fn start_successor(&mut self, now: Instant) {

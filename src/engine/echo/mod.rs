@@ -335,11 +335,17 @@ impl<S: Stream> Dialogue<S, Echo> for Open<S::Pipe> {
         Pursuit::Idle
     }
 
+    fn is_outstanding(&self) -> bool {
+        false
+    }
+
     fn deadline(&self, _: &Echo) -> Option<Instant> {
         None
     }
 
-    fn wake(&mut self) {}
+    fn wake(&mut self) -> bool {
+        true
+    }
 
     fn on_drain(&mut self) {}
 

@@ -139,8 +139,9 @@ pub struct ConnectionCounts {
     /// The half-open handshakes that the stop found; `None` while the queues are open, or where
     /// the number cannot be known.
     pub half_open: Option<HalfOpen>,
-    /// Clients that were waiting in the accept queue and could not be served; `None` while the
-    /// queue is open or where the number cannot be known.
+    /// Clients that were waiting in the accept queue and could not be served, and those that the
+    /// poll refused at any time; `None` while the queue is open or where the number cannot be
+    /// known.
     pub backlog_left: Option<u64>,
 }
 

@@ -297,9 +297,9 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         }
     }
 
-    /// Makes the longest pause end. Returns whether there was one.
-    pub(crate) fn resume(&mut self, mark: Tick) -> bool {
-        let Some(at) = self.paused.front() else { return false };
+    /// Makes the longest pause end. Returns whose it was, if there was one.
+    pub(crate) fn resume(&mut self, mark: Tick) -> Option<u32> {
+        let at = self.paused.front()?;
         if let Some(connection) = self.get_mut(at) {
             connection.touch(mark);
         }
@@ -309,7 +309,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         }
         self.unwait(at);
         self.make_ready(at);
-        true
+        Some(at)
     }
 
     /// Takes a slot off the list of those that wait for work, to be done before its connection

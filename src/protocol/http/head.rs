@@ -286,20 +286,48 @@ fn is_authority(authority: &[u8]) -> bool {
 /// Whether this may be the name of a host, or its address in IPv4.
 fn is_name(mut name: &[u8]) -> bool {
     loop {
-        name = match name {
+        let plain = name.iter().position(|byte| !IS_NAME.get(*byte as usize).unwrap_or(&false));
+        let rest = plain.and_then(|at| name.get(at..)).unwrap_or_default();
+        name = match rest {
             [] => return true,
             [b'%', one, two, rest @ ..] if one.is_ascii_hexdigit() && two.is_ascii_hexdigit() => {
-                rest
-            }
-            [byte, rest @ ..]
-                if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) =>
-            {
                 rest
             }
             _ => return false,
         };
     }
 }
+
+/// Which bytes stand for themselves in the name of a host (RFC 3986: `unreserved`, `sub-delims`).
+const IS_NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < u8::MAX {
+        let is_mark = matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        );
+        #[expect(clippy::indexing_slicing, reason = "a u8 is an index into 256 entries")]
+        {
+            table[byte as usize] = byte.is_ascii_alphanumeric() || is_mark;
+        }
+        byte = byte.saturating_add(1);
+    }
+    table
+};
 
 /// Returns the status for a request line whose version is not ours: another one of HTTP, or none.
 fn version_status(bytes: &[u8]) -> Status {

@@ -13,15 +13,12 @@ use std::time::{Duration, Instant};
 pub use self::exchange::HttpState;
 use self::exchange::{Answer, Body, Stage, What};
 use self::head::{Framing, Head, Method, Target};
-use self::reply::{HEAD_ROOM, Status};
+use self::reply::{HEAD_ROOM, PAGE, Status};
 use crate::protocol::context::Context;
 use crate::protocol::contract::Protocol;
 use crate::protocol::input::Input;
 use crate::protocol::next::Next;
 use crate::protocol::output::Output;
-
-/// Length of the answer to GET unless another one is chosen.
-const PAGE: u64 = 13;
 
 /// An HTTP/1.1 server without files.
 ///

@@ -9,7 +9,7 @@ use super::support::DEADLINE;
 
 /// Where cargo puts the examples that it builds with this test. `None` when it was told to build
 /// this test alone.
-fn program(name: &str) -> Option<PathBuf> {
+pub(super) fn program(name: &str) -> Option<PathBuf> {
     let test = std::env::current_exe().unwrap();
     let path = test.parent()?.parent()?.join("examples").join(name);
     if !path.exists() {
@@ -20,7 +20,7 @@ fn program(name: &str) -> Option<PathBuf> {
 }
 
 /// Ends the program when a test fails.
-struct Guard(Child);
+pub(super) struct Guard(pub(super) Child);
 
 impl Drop for Guard {
     fn drop(&mut self) {

@@ -13,7 +13,7 @@ use super::support::DEADLINE;
 
 #[path = "../../examples/chat.rs"]
 #[expect(dead_code, reason = "its main")]
-mod chat;
+pub(super) mod chat;
 #[path = "../../examples/worker.rs"]
 #[expect(dead_code, reason = "its main")]
 mod worker;

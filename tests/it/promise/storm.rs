@@ -67,6 +67,10 @@ impl Caller {
         self.stream = None;
     }
 
+    fn is_pending(&self) -> bool {
+        !self.is_connected && self.fate.is_none()
+    }
+
     fn seen(&self) -> Option<Seen> {
         let end = match self.fate {
             Some(Fate::Ended(end)) => end,
@@ -111,7 +115,7 @@ fn step(
 #[track_caller]
 pub fn storm(address: SocketAddr, every: Duration, lasts: Duration) -> Vec<Seen> {
     let start = Instant::now();
-    storm_while(address, every, || start.elapsed() < lasts).seen
+    storm_while(address, every, |_| start.elapsed() < lasts).seen
 }
 
 /// What a storm has done.
@@ -125,27 +129,29 @@ pub struct Stormed {
     pub slowest: Duration,
 }
 
-/// The same for as long as a condition holds.
+/// The same for as long as a condition holds, given the number of those not connected yet.
 #[track_caller]
 pub fn storm_while(
     address: SocketAddr,
     every: Duration,
-    mut rages: impl FnMut() -> bool,
+    mut rages: impl FnMut(usize) -> bool,
 ) -> Stormed {
     let mut poll = Poll::new().expect("a poll");
     let mut events = Events::with_capacity(1024);
     let mut callers: Vec<Caller> = Vec::new();
+    let mut pending = 0;
     let mut next = Instant::now();
     let mut deadline = next + PATIENCE;
     loop {
         let now = Instant::now();
-        let is_raging = rages();
+        let is_raging = rages(pending);
         if is_raging {
             deadline = now + PATIENCE;
         }
         while is_raging && next <= now {
             let token = Token(callers.len());
             callers.push(Caller::call(address, &poll, token).expect("a socket"));
+            pending += 1;
             next += every;
         }
         if now > deadline || !is_raging && callers.iter().all(|caller| caller.fate.is_some()) {
@@ -160,7 +166,10 @@ pub fn storm_while(
             polled => polled.expect("a poll"),
         }
         for event in &events {
-            callers[event.token().0].go_on();
+            let caller = &mut callers[event.token().0];
+            let was_pending = caller.is_pending();
+            caller.go_on();
+            pending -= usize::from(was_pending && !caller.is_pending());
         }
     }
 }

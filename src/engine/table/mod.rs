@@ -22,7 +22,7 @@ use super::quota::Quota;
 use super::report::{CloseReason, Report};
 use super::status::Status;
 use super::stream::Stream;
-use crate::protocol::{self, Context, Echo};
+use crate::protocol::{Context, Echo};
 
 /// A list of slots that wait for work; most are on none.
 #[derive(Debug)]
@@ -146,10 +146,10 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         (connection.number() == low_half(id.number())).then_some(id.slot())
     }
 
-    /// Returns the slot of a connection as its protocol knows it.
-    pub(crate) fn find_spoken(&self, id: protocol::ConnectionId) -> Option<u32> {
-        let connection = self.get(id.slot())?;
-        (connection.number() == id.generation()).then_some(id.slot())
+    /// Returns the name of the connection in a slot.
+    pub(crate) fn id(&self, at: u32) -> Option<ConnectionId> {
+        let low = self.get(at)?.number();
+        Some(ConnectionId::new(at, widen_number(low, self.report.connections.accepted)))
     }
 
     pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S, P>> {
@@ -199,14 +199,14 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         counts.accepted = counts.accepted.saturating_add(1);
         let number = counts.accepted;
         let near = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        let id = protocol::ConnectionId::new(at, low_half(number));
+        let id = ConnectionId::new(at, number);
         let context = Context::new(id, phase, now);
         let dialogue = Dialogue::new(Begin { peer, place, near }, &mut self.shared, context);
         let connection = Connection::new(stream, low_half(number), owner, active, dialogue);
         self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
         self.lists.insert(&mut self.slots, place, at);
         if let Some(observer) = &mut self.observer {
-            observer.on_open(ConnectionId::new(number, at), peer);
+            observer.on_open(id, peer);
         }
         Some(number)
     }
@@ -251,6 +251,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             return;
         }
         self.unwait(at);
+        let Some(id) = self.id(at) else { return };
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
@@ -263,9 +264,8 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             pipes: &mut self.pipes,
             kernel: &mut self.kernel,
         };
-        let closing = connection.close(at, reason, proof, settlement);
+        let closing = connection.close(id, reason, proof, settlement);
         report.destroyed = report.destroyed.saturating_add(closing.destroyed);
-        let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
         if judged {
@@ -273,10 +273,9 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             report.judge(proof == Proof::Acknowledged, &closing.bytes, aborted);
         }
         self.follow(at, from);
-        debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);
+        debug!("closed #{id}: {reason}, {} bytes written", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
-            let connection = ConnectionId::new(number, at);
-            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
+            observer.on_close(Closed { connection: id, reason, bytes: closing.bytes });
         }
     }
 

@@ -161,10 +161,11 @@ fn a_protocol_is_told_of_the_drain_and_says_farewell() {
     assert_eq!(scene.received(second), "hi [stopping]");
     scene.sleep(1_500);
     assert_eq!(scene.received(first), "hi [stopping]", "it waits");
-    let generation = scene.engine.table.get(first).unwrap().number();
+    let id = scene.engine.table.id(first).unwrap();
+    let stale = ConnectionId::new(first, id.number() + 1);
     let now = scene.instant();
-    assert!(!scene.engine.resume(ConnectionId::new(first, generation + 1), now), "a stale id");
-    assert!(scene.engine.resume(ConnectionId::new(first, generation), now));
+    assert!(!scene.engine.resume(stale, now));
+    assert!(scene.engine.resume(id, now));
     assert_eq!(scene.received(first), "hi [stopping]xxxxx");
     scene.sleep(300);
     assert_eq!(scene.received(first), "hi [stopping]xxxxxbye");
@@ -200,8 +201,8 @@ fn a_long_answer_to_a_slow_reader_costs_one_buffer() {
     let mut scene = Scene::new(Slow { answer: 8 << 20, ..Slow::default() });
     let slow = scene.enter(1_000);
     scene.send(slow, b"qq");
-    let generation = scene.engine.table.get(slow).unwrap().number();
-    scene.engine.protocol_mut().named.push_back(ConnectionId::new(slow, generation));
+    let id = scene.engine.table.id(slow).unwrap();
+    scene.engine.protocol_mut().named.push_back(id);
     scene.pass(1);
     let mut most = 0;
     while scene.received(slow).len() < 3 + (8 << 20) {
@@ -283,8 +284,7 @@ fn act(scene: &mut Scene<Adversary>, dice: &mut Dice, sent: &mut [usize; 64]) {
             scene.enter(1 << 20);
         }
         9 => {
-            if let Some(connection) = scene.engine.table.get(at) {
-                let id = ConnectionId::new(at, connection.number());
+            if let Some(id) = scene.engine.table.id(at) {
                 let now = scene.instant();
                 scene.engine.resume(id, now);
             }

@@ -232,6 +232,7 @@
 //!   requests speaker         all other protocols
 //!   quota settings           connections by address; limits
 //!   table                    all connections, and the one function that closes
+//!     mod ahead                asking the kernel about many at once
 //!   timer visit core         deadlines of protocols; the visits of a stop; what an engine has
 //!   drive resume             on an event; on demand of a protocol
 //!   done stop due            when a connection is done; the stop; what is due by time
@@ -251,7 +252,7 @@
 //!   core                     engine, acceptor and requests on any poll, real or simulated
 //!   mod registration         joining and leaving a poll
 //! event_loop               EventLoop: poll, waker, signals and server
-//!   turn_times signals builder
+//!   turn_times signals spin builder
 //! sim                      whole lives of a server, simulated (tests)
 //!   random link direction duplex speech request source oracle transcript peer plan door desk line
 //!   draw network shared end accept kernel talk worker recorder exchange host inside check tally

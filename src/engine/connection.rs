@@ -58,6 +58,10 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         Self { stream, owner, ledger, state: State::Open(dialogue) }
     }
 
+    pub(crate) fn stream(&self) -> &S {
+        &self.stream
+    }
+
     pub(crate) fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }
@@ -291,6 +295,8 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
     ) -> Flow {
         match &mut self.state {
             State::Open(open) => open.pump(&mut self.stream, &mut self.ledger, ready, probe, io),
+            // Our FIN makes the poll report that a write may take bytes: that brings no input.
+            State::Lingering(_) if ready == Readiness::WRITABLE => Flow::Wait,
             State::Lingering(_) => self.discard(io),
             State::Closed => Flow::Wait,
         }

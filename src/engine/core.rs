@@ -143,19 +143,26 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     ///
     /// A process that was frozen, or a host that comes late, has read nothing meanwhile: for every
     /// connection that counts as reading that was held back.
+    #[inline]
     pub(super) fn set_clock(&mut self, now: Instant) -> Instant {
-        let draining = self.stop.phase() == Phase::Draining;
-        let due = if draining { self.next_deadline() } else { None };
-        let late = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
-        let now = self.clock.set(now);
+        if self.stop.phase() == Phase::Draining {
+            self.note_lateness(now);
+        }
+        self.clock.set(now)
+    }
+
+    /// Notes whether a turn of the drain comes late.
+    fn note_lateness(&mut self, now: Instant) {
+        let Some(due) = self.next_deadline() else { return };
+        let late = now.saturating_duration_since(due);
         // A host that is always late must come to an end all the same.
         let is_rare = self.pauses < PAUSES || late >= self.longest_pause.saturating_mul(2);
         if late >= LATE && is_rare {
             self.pauses = self.pauses.saturating_add(1);
             self.longest_pause = late.max(self.longest_pause);
+            self.clock.set(now);
             self.awake = self.clock.tick();
         }
-        now
     }
 
     /// What asks the kernel, for the whole of a stop.

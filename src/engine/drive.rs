@@ -1,8 +1,8 @@
 //! How a connection is driven: by an event, or without one when a bound cut the work short.
 
-use super::connection::Stage;
+use super::connection::{Connection, Stage};
 use super::core::{CONNECTION_BUDGET, Engine, NO_HINT, SLICE, SLOTS};
-use super::dialogue::{Flow, IoLimits, LEAST_ROOM, Speaks};
+use super::dialogue::{Flow, IoLimits, LEAST_ROOM, Pursuit, Speaks};
 use super::phase::Phase;
 use super::stream::Stream;
 use crate::config::Drain;
@@ -28,8 +28,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
 
     fn run(&mut self, at: u32, ready: Readiness, probe: bool) {
         let phase = self.stop.phase();
-        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
-        if phase == Phase::Draining && is_open && !self.visits.get(at).is_visited() {
+        if phase == Phase::Draining && self.is_unvisited(at) {
             self.visit(at);
         }
         let room = self.room();
@@ -39,16 +38,19 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         let Some((connection, mut io)) = self.io(at, limits) else { return };
         let before = connection.active();
         let was_held_back = phase > Phase::Running && connection.is_held_back();
-        let was_receiving = phase > Phase::Running && connection.is_receiving();
+        // With a call to be made it may have been receiving.
+        let was_receiving = phase > Phase::Running && connection.pursuit() != Pursuit::Idle;
         let flow = connection.pump(ready, probe, &mut io);
-        let is_free = !connection.is_held_back() && !connection.is_receiving();
         let released = was_held_back && !connection.is_held_back();
-        let is_calm = is_free && (was_held_back || was_receiving);
+        let is_calm = (was_held_back || was_receiving)
+            && !connection.is_held_back()
+            && !connection.is_receiving();
         if released {
             connection.touch(mark);
         }
         let active = connection.active();
-        if (was_held_back || connection.is_held_back())
+        if phase >= Phase::Draining
+            && (was_held_back || connection.is_held_back())
             && let Some(visit) = self.visits.get_mut(at)
         {
             visit.hold_back(self.clock.tick());
@@ -73,6 +75,26 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.reschedule(at);
             }
         }
+    }
+
+    fn is_unvisited(&self, at: u32) -> bool {
+        let is_open = self.table.get(at).is_some_and(|it| it.stage() == Stage::Open);
+        is_open && !self.visits.get(at).is_visited()
+    }
+
+    /// Visits an open connection, and reads from it. One that was read dry before is left alone
+    /// until its quiet time has passed: it is read then in any case, and what comes until then is
+    /// an event.
+    pub(super) fn meet(&mut self, at: u32) {
+        if !P::HAS_CALLS && self.table.get(at).is_some_and(Connection::is_dry) {
+            self.visit(at);
+            let now = self.clock.tick();
+            let is_timed = self.table.get(at).is_some_and(|it| it.place().is_timed());
+            if is_timed && self.look_at(at).is_after(now) {
+                return;
+            }
+        }
+        self.drive(at, NO_HINT, true);
     }
 
     /// Visits those that wait on the timer wheel for the end of their idle time, which may lie far
@@ -107,6 +129,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             let Some(at) = self.table.resume(self.clock.mark()) else { return };
             if let Some(visit) = self.visits.get_mut(at) {
                 visit.hold_back(self.clock.tick());
+            }
+            if self.stop.phase() == Phase::Draining {
+                self.reschedule(at);
             }
         }
     }

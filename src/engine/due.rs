@@ -17,6 +17,7 @@ use crate::config::Drain;
 impl<S: Stream, P: Speaks> Engine<S, P> {
     /// When [`end_turn`](Self::end_turn) has something to do; not later than the latest `now`
     /// when it has so already.
+    #[inline(always)] // asked in every turn
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let now = self.clock.now()?;
         if self.has_work() {
@@ -35,7 +36,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             | (Phase::Forcing | Phase::Finished, _) => None,
         };
         let linger = of_front(Place::LINGERING, self.settings.linger);
-        let idle = earlier(idle, self.timers.next());
+        let idle = if P::HAS_CALLS { earlier(idle, self.timers.next()) } else { idle };
         let timed = lists.next_due().and_then(|tick| self.clock.instant(tick));
         earlier(earlier(idle, linger), earlier(timed, self.stop_deadline()))
     }
@@ -55,7 +56,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             (Phase::Forcing, Force::End(_)) => lists.front(Place::SERVED).is_some(),
         };
         due || resumable
-            || self.more_resumes && self.stop.phase() < Phase::Finished
+            || (P::HAS_CALLS && self.more_resumes && self.stop.phase() < Phase::Finished)
             || self.table.ready_len() > 0
             || lists.front(Place::CLOSED).is_some()
     }

@@ -60,6 +60,12 @@ impl<K> List<K> {
         (self.head != NONE).then_some(self.head)
     }
 
+    /// The slot behind one that is on a list.
+    pub(crate) fn behind(nodes: &mut impl Nodes<K>, at: u32) -> Option<u32> {
+        let link = nodes.link(at).filter(|link| link.is_linked())?;
+        Some(link.next).filter(|next| *next != NONE)
+    }
+
     /// Appends a slot that is on no list of this kind. Returns whether it was.
     pub(crate) fn push_back(&mut self, nodes: &mut impl Nodes<K>, at: u32) -> bool {
         let tail = self.tail;

@@ -35,7 +35,8 @@ impl Place {
         Self(Self::WHEEL.saturating_add(index))
     }
 
-    fn is_timed(self) -> bool {
+    /// Whether it is on the timer wheel.
+    pub(crate) fn is_timed(self) -> bool {
         self.0 >= Self::WHEEL
     }
 }

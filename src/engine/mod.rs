@@ -196,11 +196,12 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Ends a connection at once: what is not pending goes out by the kernel, with our FIN.
     fn abandon(&mut self, at: u32) {
         self.drive(at, NO_HINT, true);
-        if self.table.get(at).is_some_and(|it| it.may_end() || it.lingers_for().is_some()) {
-            if P::HAS_CALLS {
-                // The last words are said before a FIN of the kernel's, too.
-                self.send_fin(at, CloseReason::ForcedClean);
-            }
+        let may_end = |it: &Connection<S, P>| it.may_end() || it.lingers_for().is_some();
+        if P::HAS_CALLS && self.table.get(at).is_some_and(may_end) {
+            // The last words are said before a FIN of the kernel's, too. They may not fit.
+            self.send_fin(at, CloseReason::ForcedClean);
+        }
+        if self.table.get(at).is_some_and(may_end) {
             self.close(at, CloseReason::ForcedClean, Proof::None);
         } else {
             self.close(at, CloseReason::ForcedLossy, Proof::Reset);

@@ -44,8 +44,10 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
             let Some(at) = lists.front(lists.unvisited()) else {
                 break;
             };
-            self.drive(at, NO_HINT, true);
+            self.table.look_ahead(at, |connection| !connection.is_near());
+            self.meet(at);
         }
+        self.table.forget_ahead();
         self.visit_timed();
         if self.settings.drain == Drain::Peer {
             self.expire_idle();
@@ -93,15 +95,17 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
         }
         for _ in 0..SLICE {
             let Some(at) = self.table.due(now) else {
-                return;
+                break;
             };
+            self.table.look_ahead(at, |it| it.stage() == Stage::Lingering && !forcing);
             match self.table.get(at).map(Connection::stage) {
                 _ if forcing => self.end(at),
                 Some(Stage::Open) => self.look_at_open(at),
                 Some(Stage::Lingering) => self.look_at_lingering(at),
-                Some(Stage::Closed) | None => return,
+                Some(Stage::Closed) | None => break,
             }
         }
+        self.table.forget_ahead();
     }
 
     fn look_at_open(&mut self, at: u32) {

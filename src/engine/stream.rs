@@ -47,6 +47,14 @@ pub(crate) trait Stream: Read + Write {
     /// What the kernel says of the connection.
     fn status(&mut self, kernel: &mut Self::Kernel) -> Status;
 
+    /// Asks the kernel about some connections at once: the next `status` of each has the reply.
+    /// Replies that were not used are forgotten.
+    fn ask_ahead<'s>(_streams: impl Iterator<Item = &'s Self>, _kernel: &mut Self::Kernel)
+    where
+        Self: 's,
+    {
+    }
+
     /// Has what was received acknowledged at once (TCP_QUICKACK), so that a peer's Nagle delay
     /// ends.
     fn quick_ack(&mut self);

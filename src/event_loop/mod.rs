@@ -3,6 +3,7 @@
 mod builder;
 #[cfg(feature = "signals")]
 pub(crate) mod signals;
+mod spin;
 pub(crate) mod turn_times;
 
 use mio::event::Event;
@@ -19,6 +20,7 @@ use crate::engine::report::Report;
 use crate::error::{Error, ErrorKind};
 #[cfg(feature = "signals")]
 use crate::event_loop::signals::Signals;
+use crate::event_loop::spin::Spin;
 use crate::event_loop::turn_times::TurnTimes;
 use crate::protocol::Echo;
 use crate::server::handle::ShutdownHandle;
@@ -68,9 +70,7 @@ pub struct EventLoop<P: Service = Echo> {
     server: Server<P>,
     #[cfg(feature = "signals")]
     signals: Option<Signals>,
-    busy_poll: Option<Duration>,
-    /// When the last event came, if busy polling is on.
-    last_event: Option<Instant>,
+    spin: Spin,
     /// Polling failed: only the end is left.
     broken: bool,
     /// A signal cut the last poll short.
@@ -101,12 +101,11 @@ impl EventLoopBuilder {
         Ok(EventLoop {
             events: Events::with_capacity(self.events_capacity),
             waker: Arc::new(waker),
-            busy_poll: self.busy_poll.filter(|time| !time.is_zero()),
+            spin: Spin::new(self.busy_poll),
             poll,
             server,
             #[cfg(feature = "signals")]
             signals: None,
-            last_event: None,
             broken: false,
             interrupted: false,
             turn_times: self.measures_turns.then(TurnTimes::default),
@@ -299,8 +298,8 @@ impl<P: Service> EventLoop<P> {
             }
         }
         self.server.end_turn(registry, now);
-        if self.busy_poll.is_some() && count > 0 {
-            self.last_event = Some(now);
+        if count > 0 {
+            self.spin.on_event(now);
         }
         if let Some(times) = &mut self.turn_times {
             times.add(now.elapsed());
@@ -319,22 +318,8 @@ impl<P: Service> EventLoop<P> {
 
     /// Fills `events`, after at most `timeout` or at the next deadline.
     fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
-        if timeout != Some(Duration::ZERO)
-            && let (Some(time), Some(last)) = (self.busy_poll, self.last_event)
-        {
-            loop {
-                self.poll_once(Some(Duration::ZERO))?;
-                let now = Instant::now();
-                let due = self.next_deadline().is_some_and(|deadline| deadline <= now);
-                let spent = now.saturating_duration_since(last);
-                if !self.events.is_empty() || due || timeout.is_some_and(|most| spent >= most) {
-                    return Ok(());
-                }
-                if spent >= time {
-                    self.last_event = None;
-                    break;
-                }
-            }
+        if timeout != Some(Duration::ZERO) && self.spin(timeout)? {
+            return Ok(());
         }
         let until =
             self.next_deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -343,6 +328,25 @@ impl<P: Service> EventLoop<P> {
             (one, None) | (None, one) => one,
         };
         self.poll_once(timeout)
+    }
+
+    /// Polls without sleeping for some time after the last event. Returns whether that is all:
+    /// there is something to do, or `timeout` has passed.
+    fn spin(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        let phase = self.server.phase();
+        let Some((last, time)) = self.spin.begin(phase) else { return Ok(false) };
+        let begun = Instant::now();
+        loop {
+            self.poll_once(Some(Duration::ZERO))?;
+            let now = Instant::now();
+            let due = self.next_deadline().is_some_and(|deadline| deadline <= now);
+            let since = now.saturating_duration_since(last);
+            let done = !self.events.is_empty() || due || timeout.is_some_and(|most| since >= most);
+            if done || since >= time {
+                self.spin.end(now.saturating_duration_since(begun), phase, !done);
+                return Ok(done);
+            }
+        }
     }
 
     fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<()> {

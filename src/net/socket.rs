@@ -104,6 +104,10 @@ impl Stream for Socket {
         sock_diag::status(&self.0, kernel)
     }
 
+    fn ask_ahead<'s>(streams: impl Iterator<Item = &'s Self>, kernel: &mut Kernel) {
+        sock_diag::ask_ahead(streams.map(|stream| &stream.0), kernel);
+    }
+
     fn quick_ack(&mut self) {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Err(error) = SockRef::from(&self.0).set_tcp_quickack(true) {

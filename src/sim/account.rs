@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::check::PATIENCE;
+use super::duplex::LEAST_SEGMENT;
 use super::line::{Fate, Line, ROUNDING, Times};
 use super::network::Network;
 use super::shared::Shared;
@@ -243,6 +244,9 @@ impl Network {
         let impatient = now + ROUNDING >= requested.saturating_add(patience);
         let was_silent = requested - line.last_before >= grace;
         let on_its_way = line.promised > line.duplex.up.arrived && !line.duplex.up.purged;
+        // No server can see that a window was full which holds less than a small segment.
+        let is_tiny = impatient && line.duplex.up.size < 2 * LEAST_SEGMENT;
+        let on_its_way = on_its_way && !is_tiny;
         let flooded = draining && line.has_flooded();
         // The rest of a request is waited for.
         let half = draining && impatient || expired || line.duplex.eof_read;

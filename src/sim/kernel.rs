@@ -173,6 +173,10 @@ impl Network {
             self.blame(at, &format!("{what} of {size} bytes, after the FIN or beyond the input"));
         }
         let line = &mut self.lines[at];
+        if line.duplex.link.is_unix() && line.duplex.peer_closed {
+            // Nothing travels: the kernel knows at once that nobody will read it.
+            line.duplex.fail(libc::EPIPE);
+        }
         if line.duplex.dead {
             let error = line.duplex.fault.take().unwrap_or(libc::EPIPE);
             return Err(self.fail(at, error));

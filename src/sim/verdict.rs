@@ -2,6 +2,7 @@
 
 use super::account::is_aborted;
 use super::check::hold;
+use super::duplex::LEAST_SEGMENT;
 use super::host::Host;
 use super::inside;
 use super::line::{Fate, Line, ROUNDING};
@@ -224,6 +225,11 @@ fn untrue(line: &Line, grade: Grade) -> Option<&'static str> {
 /// Whether something that a client handed over before the stop was asked for was not dealt with,
 /// or the answer did not come.
 fn is_lost(line: &Line, closed: &Closed) -> bool {
+    // Past all patience it got its FIN: no server can see that so small a window was full.
+    let is_tiny = line.duplex.up.size < 2 * LEAST_SEGMENT;
+    if is_tiny && line.fin_at.is_some() && line.arrived_at_fin < line.promised {
+        return false;
+    }
     let Some(talk) = &line.talk else {
         return line.promised > line.received() && line.peer.is_healthy();
     };
@@ -231,7 +237,9 @@ fn is_lost(line: &Line, closed: &Closed) -> bool {
     let ended = broken_off || talk.over == Some(Over::Finish);
     let served = talk.consumed + closed.bytes.incomplete;
     let cut = line.received() < talk.produced && !broken_off;
-    let healthy = line.peer.is_healthy() && !line.duplex.peer_reset;
+    // It closed, and did not want what was still to be said.
+    let left = line.duplex.peer_reset || line.duplex.peer_closed && is_aborted(closed);
+    let healthy = line.peer.is_healthy() && !left;
     healthy && (line.promised > served && !ended || cut)
 }
 

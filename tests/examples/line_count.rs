@@ -1,18 +1,16 @@
-//! A host with a protocol, a listener, timers and commands of its own, and an echo server on the
-//! same mio poll.
+//! A protocol of one's own with a timer for each connection, beside an echo server: two servers on
+//! the poll of a host that has commands of its own.
 //!
-//! The host's protocol: each line is answered with the number of lines so far on its connection.
-//! A timer sends `tick` to every connection. Commands come from another thread by a channel and
-//! the waker.
+//! Each line is answered with the number of lines so far on its connection, and a connection gets a
+//! `tick` at a steady pace. Commands come from another thread by a channel and the waker.
 //!
 //! `cargo run --example line_count [ECHO [LINES]]`, then `nc 127.0.0.1 5388` and
 //! `nc 127.0.0.1 5389`; the commands are `total`, `stop` (the echo server alone) and `quit`.
 
 #![allow(clippy::arithmetic_side_effects)]
 
-use std::collections::HashMap;
 use std::error::Error;
-use std::io::{self, BufRead, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,150 +18,141 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mio::net::{TcpListener, TcpStream};
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
+use netgrace::protocol::{Context, Input, Next, Output, Protocol};
 use netgrace::{Config, Grade, Report, Server, ShutdownHandle, TokenRange};
 
 const WAKER: Token = Token(0);
-const LISTENER: Token = Token(1);
-/// The tokens of the host's own connections count up from here, below those of the server.
-const FIRST_CONNECTION: usize = 2;
-const SERVER: TokenRange = TokenRange::new(1 << 20..(1 << 20) + 1024);
+const LINES: TokenRange = TokenRange::new(1 << 16..(1 << 16) + 1024);
+const ECHO: TokenRange = TokenRange::new(1 << 20..(1 << 20) + 1024);
+
+/// The protocol: what all connections share.
+pub(crate) struct LineCount {
+    /// Lines on all connections.
+    lines: usize,
+    tick: Duration,
+}
+
+/// What is remembered of one connection.
+pub(crate) struct Count {
+    lines: usize,
+    next_tick: Option<Instant>,
+}
+
+impl Protocol for LineCount {
+    type State = Count;
+
+    fn name(&self) -> &'static str {
+        "line_count"
+    }
+
+    fn open(&mut self, _: Option<SocketAddr>, context: Context) -> Count {
+        Count { lines: 0, next_tick: context.now.checked_add(self.tick) }
+    }
+
+    fn input(
+        &mut self,
+        count: &mut Count,
+        input: &mut Input<'_>,
+        output: &mut Output<'_>,
+        _: Context,
+    ) -> Next {
+        match input.bytes().iter().position(|byte| *byte == b'\n') {
+            Some(at) => {
+                input.consume(at + 1);
+                count.lines += 1;
+                self.lines += 1;
+                if writeln!(output, "{}", count.lines).is_err() {
+                    return Next::Abort; // never: there is room for 16 KiB at least
+                }
+                output.end_answer();
+                Next::Idle
+            }
+            None if input.is_full() => Next::Finish, // a line of more than 64 KiB
+            None => Next::Idle,
+        }
+    }
+
+    fn resume(&mut self, count: &mut Count, output: &mut Output<'_>, context: Context) -> Next {
+        if count.next_tick.is_some_and(|due| context.now >= due) {
+            let _is_put = output.put(b"tick\n");
+            count.next_tick = context.now.checked_add(self.tick);
+        }
+        Next::Idle
+    }
+
+    fn deadline(&self, count: &Count) -> Option<Instant> {
+        count.next_tick
+    }
+
+    fn drain(&mut self, count: &mut Count, _: &mut Output<'_>, _: Context) -> Option<Next> {
+        count.next_tick = None; // a connection is done when it is quiet
+        None
+    }
+}
 
 pub(crate) enum Command {
     /// Returns the number of lines on all connections.
     Total(Sender<usize>),
-    /// Ends the host once the server's stop is over.
+    /// Stops the line server, and ends the host once both stops are over.
     Quit,
-}
-
-struct Connection {
-    stream: TcpStream,
-    lines: usize,
-    /// Returns that the peer has not taken yet.
-    output: Vec<u8>,
-}
-
-impl Connection {
-    /// Reads until the queue is dry. Returns the number of lines, `None` at the end.
-    fn read(&mut self) -> Option<usize> {
-        let mut buffer = [0; 1024];
-        let before = self.lines;
-        loop {
-            match self.stream.read(&mut buffer) {
-                Ok(0) => return None,
-                Ok(count) => {
-                    for _ in buffer.iter().take(count).filter(|byte| **byte == b'\n') {
-                        self.lines += 1;
-                        self.output.extend_from_slice(format!("{}\n", self.lines).as_bytes());
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => return None,
-            }
-        }
-        Some(self.lines - before)
-    }
-
-    /// Writes what the peer takes. Returns whether the connection still works.
-    fn write(&mut self) -> bool {
-        while !self.output.is_empty() {
-            match self.stream.write(&self.output) {
-                Ok(count) => drop(self.output.drain(..count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
-                Err(_) => return false,
-            }
-        }
-        true
-    }
 }
 
 struct Host {
     poll: Poll,
-    listener: TcpListener,
-    connections: HashMap<Token, Connection>,
-    accepted: usize,
-    lines: usize,
-    tick: Duration,
-    next_tick: Instant,
+    echo: Server,
+    lines: Server<LineCount>,
     commands: Receiver<Command>,
-    server: Server,
     quits: bool,
 }
 
 impl Host {
-    /// The loop of the host: the lines with `server` in them are all that the server needs.
-    fn run(mut self) -> io::Result<Report> {
+    /// The loop of the host: the lines with `echo` or `lines` in them are all that a server needs.
+    fn run(mut self) -> io::Result<[Report; 2]> {
         let mut events = Events::with_capacity(32);
-        while !(self.quits && self.server.is_finished()) {
-            self.server.end_turn(self.poll.registry(), Instant::now());
-            let deadline = self.server.next_deadline().unwrap_or(self.next_tick);
-            let deadline = deadline.min(self.next_tick);
-            let timeout = deadline.saturating_duration_since(Instant::now());
-            match self.poll.poll(&mut events, Some(timeout)) {
+        loop {
+            self.echo.end_turn(self.poll.registry(), Instant::now());
+            self.lines.end_turn(self.poll.registry(), Instant::now());
+            if self.quits && self.echo.is_finished() && self.lines.is_finished() {
+                return Ok([self.echo.report().clone(), self.lines.report().clone()]);
+            }
+            let deadlines = [self.echo.next_deadline(), self.lines.next_deadline()];
+            let deadline = deadlines.into_iter().flatten().min();
+            let timeout = deadline.map(|due| due.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 polled => polled?,
             }
             let now = Instant::now();
             for event in &events {
-                if self.server.handle_event(event, now) {
-                    continue;
+                if !self.echo.handle_event(event, now)
+                    && !self.lines.handle_event(event, now)
+                    && event.token() == WAKER
+                {
+                    self.obey();
                 }
-                match event.token() {
-                    WAKER => self.obey(),
-                    LISTENER => self.accept()?,
-                    token => self.serve(token),
-                }
-            }
-            if now >= self.next_tick {
-                self.next_tick = now + self.tick;
-                self.send_ticks();
             }
         }
-        Ok(self.server.report().clone())
     }
 
     fn obey(&mut self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 // Who asked may be gone by now.
-                Command::Total(answer) => drop(answer.send(self.lines)),
-                Command::Quit => self.quits = true,
+                Command::Total(answer) => drop(answer.send(self.lines.protocol().lines)),
+                Command::Quit => {
+                    self.quits = true;
+                    self.lines.begin_shutdown(self.poll.registry(), Instant::now());
+                }
             }
         }
-    }
-
-    fn accept(&mut self) -> io::Result<()> {
-        while let Ok((mut stream, _)) = self.listener.accept() {
-            let token = Token(FIRST_CONNECTION + self.accepted);
-            self.accepted += 1;
-            let interests = Interest::READABLE | Interest::WRITABLE;
-            self.poll.registry().register(&mut stream, token, interests)?;
-            self.connections.insert(token, Connection { stream, lines: 0, output: Vec::new() });
-        }
-        Ok(())
-    }
-
-    fn serve(&mut self, token: Token) {
-        let Some(connection) = self.connections.get_mut(&token) else { return };
-        let lines = connection.read();
-        self.lines += lines.unwrap_or(0);
-        if !connection.write() || lines.is_none() {
-            self.connections.remove(&token);
-        }
-    }
-
-    fn send_ticks(&mut self) {
-        self.connections.retain(|_, connection| {
-            connection.output.extend_from_slice(b"tick\n");
-            connection.write()
-        });
     }
 }
 
 /// A host in its thread, and what others may use of it.
 pub(crate) struct Running {
-    pub(crate) thread: JoinHandle<io::Result<Report>>,
+    /// Returns the reports of the echo server and of the line server.
+    pub(crate) thread: JoinHandle<io::Result<[Report; 2]>>,
     /// Stops the echo server.
     pub(crate) handle: ShutdownHandle,
     pub(crate) lines: SocketAddr,
@@ -176,29 +165,21 @@ impl Running {
     pub(crate) fn start(
         mut server: Server,
         lines: SocketAddr,
+        config: Config,
         tick: Duration,
     ) -> Result<Self, Box<dyn Error>> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
-        let mut listener = TcpListener::bind(lines)?;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        server.register(poll.registry(), SERVER)?;
+        let mut line_server = Server::serving(LineCount { lines: 0, tick }, config)?;
+        line_server.listen(lines)?;
+        line_server.register(poll.registry(), LINES)?;
+        server.register(poll.registry(), ECHO)?;
         let handle = server.shutdown_handle(Arc::clone(&waker));
         let echo = server.local_addr().ok_or("the server has no address")?;
-        let lines = listener.local_addr()?;
+        let lines = line_server.local_addr().ok_or("the line server has no address")?;
         let (commands, receiver) = channel();
-        let host = Host {
-            poll,
-            listener,
-            connections: HashMap::new(),
-            accepted: 0,
-            lines: 0,
-            tick,
-            next_tick: Instant::now() + tick,
-            commands: receiver,
-            server,
-            quits: false,
-        };
+        let host =
+            Host { poll, echo: server, lines: line_server, commands: receiver, quits: false };
         let thread = thread::spawn(move || host.run());
         Ok(Self { thread, handle, lines, echo, commands, waker })
     }
@@ -218,9 +199,10 @@ impl Running {
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut addresses = std::env::args().skip(1);
     let mut address = |default: &str| addresses.next().unwrap_or_else(|| default.to_owned());
-    let server = Server::bind(address("127.0.0.1:5388").parse()?, Config::new())?;
+    let config = Config::new().max_connections(1000);
+    let server = Server::bind(address("127.0.0.1:5388").parse()?, config.clone())?;
     let lines = address("127.0.0.1:5389").parse()?;
-    let running = Running::start(server, lines, Duration::from_secs(5))?;
+    let running = Running::start(server, lines, config, Duration::from_secs(5))?;
     println!("echo on {}\nlines on {}", running.echo, running.lines);
     for line in io::stdin().lock().lines() {
         match line?.trim() {
@@ -232,7 +214,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     running.handle.begin_shutdown();
     running.command(Command::Quit)?;
-    let report = running.thread.join().map_err(|_| "the host panicked")??;
-    println!("{report}");
-    Ok(report.exit_code(Grade::Lossless).into())
+    let reports = running.thread.join().map_err(|_| "the host panicked")??;
+    let codes = reports.iter().map(|report| report.exit_code(Grade::Lossless));
+    let code = codes.max().unwrap_or(0);
+    for report in &reports {
+        println!("{report}");
+    }
+    Ok(code.into())
 }

@@ -159,8 +159,15 @@ fn incomplete(directory: &Directory, files: &[String]) {
     }
 }
 
+/// Once, or NETGRACE_REPEAT times.
 #[test]
 fn a_stop_under_the_load_of_all_workers_is_audited_byte_by_byte() {
+    let rounds = std::env::var("NETGRACE_REPEAT").map_or(1, |text| text.parse().expect("a number"));
+    (0..rounds).for_each(|_: u32| audited_stop());
+}
+
+#[track_caller]
+fn audited_stop() {
     let server = Server::start(&[]);
     let (pid, target) = (server.process.pid().to_string(), server.address().to_string());
     let (start, stop) = (seconds_from_now(3.0), seconds_from_now(4.0));

@@ -1,5 +1,6 @@
 //! The server on a host's poll: everything that a host may do, and much that it should not.
 
+mod allocations;
 mod async_fd;
 mod dropping;
 mod example;

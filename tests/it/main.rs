@@ -43,6 +43,8 @@ mod cli;
 mod clients;
 #[cfg(feature = "cli")]
 mod console;
+#[cfg(all(feature = "cli", target_os = "linux"))]
+mod counts;
 #[cfg(feature = "cli")]
 mod crowd;
 mod embed;

@@ -38,15 +38,13 @@ impl Progress {
         if !Self::is_watched(stats.phase) {
             return None;
         }
-        let begun = self.begun.get_or_insert_with(|| Begun {
-            at: now,
-            closed: stats.closed,
-            due: now.checked_add(EVERY),
-        });
+        let due = now.checked_add(EVERY);
+        let begin = || Begun { at: now, closed: stats.closed, due };
+        let begun = self.begun.get_or_insert_with(begin);
         if begun.due.is_none_or(|due| due > now) {
             return None;
         }
-        begun.due = now.checked_add(EVERY);
+        begun.due = due;
         let all = grouped(stats.accepted.saturating_sub(begun.closed));
         let done = grouped(stats.closed.saturating_sub(begun.closed));
         let seconds = now.saturating_duration_since(begun.at).as_secs();

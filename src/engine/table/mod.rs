@@ -1,5 +1,6 @@
 //! The connections: a slab, the lists through it, and the one function that closes.
 
+mod ahead;
 #[cfg(test)]
 mod audit;
 
@@ -70,6 +71,8 @@ pub(crate) struct Table<S: Stream, P: Speaks = Echo> {
     pipes: Pipes<S::Pipe>,
     /// Asks about connections, for the whole of a stop.
     pub(crate) kernel: S::Kernel,
+    /// Connections to be looked at next that the kernel was asked about already.
+    ahead: u32,
     pub(crate) quota: Quota,
     pub(crate) report: Report,
     pub(crate) shared: Shared<P>,
@@ -88,6 +91,7 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             paused: List::default(),
             pipes: Pipes::new(),
             kernel: S::Kernel::default(),
+            ahead: 0,
             quota,
             report,
             shared: Shared::new(protocol),

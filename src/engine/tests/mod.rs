@@ -1,6 +1,7 @@
 //! The engine against plain models and in single scenes; whole lives are in `sim`.
 #![expect(clippy::arithmetic_side_effects, reason = "a test stops at the first overflow")]
 
+mod bound;
 mod connection;
 mod ending;
 mod model;

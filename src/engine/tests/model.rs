@@ -70,6 +70,7 @@ impl Model {
     ) -> Flow {
         match self.state {
             State::Closed => Flow::Wait,
+            State::Lingering if said == Readiness::WRITABLE => Flow::Wait,
             State::Lingering => self.discard(budget, script),
             State::Open => self.echo(said, probe, budget, room, script),
         }

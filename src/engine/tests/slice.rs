@@ -93,3 +93,22 @@ fn the_ready_are_pumped_a_slice_in_a_turn() {
     }
     assert!(!stage.is_due(0));
 }
+
+#[test]
+fn an_idle_connection_is_read_once_by_a_stop_when_its_quiet_time_has_passed() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    let slot = stage.enter(0);
+    stage.event(slot, Readiness::READABLE, 0);
+    let calls = |stage: &mut Stage<false>| stage.look(slot, |actor| (actor.calls, actor.is_shut));
+    assert_eq!(calls(&mut stage), (1, false), "the read that found the queue dry");
+    stage.stop(1_000);
+    for millis in 1_000..1_010 {
+        stage.end_turn(millis);
+        assert_eq!(calls(&mut stage), (1, false), "at {millis} ms");
+    }
+    stage.end_turn(1_011);
+    assert_eq!(calls(&mut stage), (2, true));
+    // Our FIN is an edge of the poll's.
+    stage.event(slot, Readiness::WRITABLE, 1_012);
+    assert_eq!(calls(&mut stage), (2, true));
+}

@@ -16,6 +16,8 @@ impl Kernel {
         None
     }
 
+    pub(crate) fn ask_ahead(&mut self, _: impl Iterator<Item = (SocketAddr, SocketAddr)>) {}
+
     pub(crate) fn ask_pairs(&mut self, pairs: &mut [Pair]) {
         pairs.iter_mut().for_each(|pair| pair.standing = Standing::Unknown);
     }

@@ -53,18 +53,39 @@ pub(crate) struct Kernel {
     /// The number of the last question.
     sequence: u32,
     dump: Option<Dump>,
+    /// Answers that were asked for ahead.
+    ahead: Vec<(SocketAddr, SocketAddr, Answer)>,
 }
 
 impl Kernel {
     /// Asks for the connection between two addresses. Returns `None` if the kernel cannot be
     /// asked, `Some(None)` if it knows no such connection.
     pub(crate) fn ask(&mut self, local: SocketAddr, peer: SocketAddr) -> Option<Option<Transport>> {
-        let mut answer = None;
-        self.ask_all(&[(local, peer)], |_, said| answer = Some(said));
+        let known = self.ahead.iter().position(|(one, other, _)| (*one, *other) == (local, peer));
+        let mut answer = known.map(|at| self.ahead.swap_remove(at).2);
+        if answer.is_none() {
+            self.ask_all(&[(local, peer)], |_, said| answer = Some(said));
+        }
         match answer? {
             Answer::Socket(socket) => Some(Some(socket.transport)),
             Answer::None => Some(None),
         }
+    }
+
+    /// Asks for several connections at once, each for its next [`ask`](Self::ask). Forgets those
+    /// before.
+    pub(crate) fn ask_ahead(&mut self, pairs: impl Iterator<Item = (SocketAddr, SocketAddr)>) {
+        let mut ahead = std::mem::take(&mut self.ahead);
+        ahead.clear();
+        let pairs: Vec<_> = pairs.take(BATCH).collect();
+        if pairs.len() > 1 {
+            self.ask_all(&pairs, |at, answer| {
+                if let Some((local, peer)) = pairs.get(at) {
+                    ahead.push((*local, *peer, answer));
+                }
+            });
+        }
+        self.ahead = ahead;
     }
 
     /// Asks for the standing of connections.

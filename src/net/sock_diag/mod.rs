@@ -12,6 +12,7 @@ mod question;
 mod reply;
 
 use mio::net::TcpStream;
+use std::io;
 
 use crate::engine::call::reason_of;
 use crate::engine::status::{Status, Transport};
@@ -23,17 +24,27 @@ pub(crate) use self::kernel::Kernel;
 
 /// The state of a connection in the kernel.
 pub(crate) fn status(stream: &TcpStream, kernel: &mut Kernel) -> Status {
-    let (local, peer) = match (stream.local_addr(), stream.peer_addr()) {
-        (Ok(local), Ok(peer)) => (local, peer),
+    let peer = match stream.peer_addr() {
+        Ok(peer) => peer,
+        Err(error) if error.kind() == io::ErrorKind::NotConnected => return over(stream),
         // A Unix socket has no network in between: what was written is in the peer's queue.
-        _ if is_unix(stream) => return Status::Alive(Transport::default()),
-        _ => return over(stream),
+        Err(_) if is_unix(stream) => return Status::Alive(Transport::default()),
+        Err(_) => return over(stream),
     };
+    let Ok(local) = stream.local_addr() else { return over(stream) };
     match kernel.ask(local, peer) {
         Some(Some(transport)) => Status::Alive(transport),
         Some(None) => over(stream),
         None => Status::Unknown,
     }
+}
+
+/// Asks about some connections at once, for the next [`status`] of each.
+pub(crate) fn ask_ahead<'s>(streams: impl Iterator<Item = &'s TcpStream>, kernel: &mut Kernel) {
+    kernel.ask_ahead(streams.filter_map(|stream| {
+        let peer = stream.peer_addr().ok()?;
+        Some((stream.local_addr().ok()?, peer))
+    }));
 }
 
 pub(crate) fn is_unix(stream: &TcpStream) -> bool {

@@ -67,6 +67,46 @@ fn the_kernel_knows_what_a_full_peer_has_not_taken() {
     }
 }
 
+#[test]
+fn many_are_asked_about_at_once_and_each_reply_is_used_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let pairs: Vec<_> = (0..70)
+        .map(|number| {
+            let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (mut ours, _) = listener.accept().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            while number % 2 == 0 && ours.write(&[0; 1 << 16]).is_ok() {}
+            (TcpStream::from_std(ours), Some(peer))
+        })
+        .collect();
+    let (ours, mut peers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    let mut kernel = Kernel::default();
+    for (gone, forgets) in [(0, false), (2, true)] {
+        let (local, peer) = (ours[gone].local_addr().unwrap(), ours[gone].peer_addr().unwrap());
+        let close = |peers: &mut Vec<Option<std::net::TcpStream>>| {
+            // With unread bytes that is a reset.
+            peers[gone] = None;
+            let deadline = Instant::now() + Duration::from_secs(5);
+            while Kernel::default().ask(local, peer).unwrap().is_some() {
+                assert!(Instant::now() < deadline);
+            }
+        };
+        ask_ahead(ours[gone..].iter(), &mut kernel);
+        close(&mut peers);
+        if forgets {
+            ask_ahead(ours[..0].iter(), &mut kernel);
+        } else {
+            let early = kernel.ask(local, peer).unwrap();
+            assert!(early.is_some_and(|early| early.unacknowledged > 0), "{early:?}");
+        }
+        assert_eq!(kernel.ask(local, peer), Some(None));
+        for (number, ours) in ours.iter().enumerate().skip(3) {
+            let Status::Alive(transport) = status(ours, &mut kernel) else { panic!("not alive") };
+            assert_eq!(transport.unacknowledged > 0, number % 2 == 0, "{number}: {transport:?}");
+        }
+    }
+}
+
 /// Connects without the final ACK, which the client's kernel sends 200 ms later.
 fn connect_half(to: SocketAddr) -> std::net::TcpStream {
     let client = socket2::Socket::new(
@@ -209,7 +249,7 @@ fn closed_sockets_are_found_while_their_bytes_are_on_the_way() {
         matches!(found[0].standing, Standing::Known { unacknowledged: 2.., repetitions: 0 }),
         "{found:?}"
     );
-    std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
+    io::copy(&mut peer, &mut io::sink()).unwrap();
     let deadline = Instant::now() + Duration::from_secs(5);
     while found[0].standing != (Standing::Known { unacknowledged: 0, repetitions: 0 }) {
         assert!(Instant::now() < deadline, "{found:?}");

@@ -206,7 +206,9 @@ impl<P: Protocol> Protocol for Tls<P> {
             state.session.farewell(&mut self.inner, &mut self.plain, room, context);
             self.encrypt(state);
         }
-        state.tls.send_close_notify(); // unless a fatal alert was sent
+        if state.stage != Stage::Failed {
+            state.tls.send_close_notify();
+        }
         state.flush(output);
     }
 

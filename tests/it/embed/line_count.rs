@@ -1,4 +1,5 @@
-//! The example `line_count`: a host with a protocol, timers and commands of its own, and a server.
+//! The example `line_count`: a protocol with a timer for each connection, an echo server, and the
+//! commands of the host that both are in.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ mod example;
 
 const TICK: Duration = Duration::from_millis(30);
 
-/// A client of the host's protocol, which reads past the ticks.
+/// A client of the line server, which reads past the ticks.
 struct LineClient(BufReader<std::net::TcpStream>);
 
 impl LineClient {
@@ -45,6 +46,18 @@ impl LineClient {
     fn wait_for_a_tick(&mut self) {
         while self.next() != "tick" {}
     }
+
+    /// Returns what comes until the end, without ticks.
+    fn rest(mut self) -> Vec<String> {
+        let mut rest = Vec::new();
+        loop {
+            match self.next() {
+                line if line.is_empty() => return rest,
+                line if line == "tick" => {}
+                line => rest.push(line),
+            }
+        }
+    }
 }
 
 fn echo(client: &mut Client, bytes: &[u8]) {
@@ -59,8 +72,8 @@ fn echo(client: &mut Client, bytes: &[u8]) {
 }
 
 #[test]
-fn a_host_with_a_protocol_timers_and_a_waker_of_its_own_runs_a_server() {
-    let running = Running::start(server(quick()), loopback(), TICK).unwrap();
+fn a_protocol_with_timers_runs_beside_an_echo_in_a_host_with_commands() {
+    let running = Running::start(server(quick()), loopback(), quick(), TICK).unwrap();
     let mut lines = [LineClient::connect(running.lines), LineClient::connect(running.lines)];
     let mut echoes: Vec<_> = (0..5).map(|_| Client::connect(running.echo)).collect();
     for round in 1..=10 {
@@ -83,8 +96,15 @@ fn a_host_with_a_protocol_timers_and_a_waker_of_its_own_runs_a_server() {
     lines.iter_mut().for_each(|client| client.ask(11));
     assert_eq!(running.total().unwrap(), 22);
 
+    // What the line server was sent before its own stop is answered.
+    lines.iter_mut().for_each(|client| client.0.get_mut().write_all(b"1\n2\nhalf").unwrap());
     running.command(Command::Quit).unwrap();
-    let report = running.thread.join().unwrap().unwrap();
+    for client in lines {
+        assert_eq!(client.rest(), ["12", "13"]);
+    }
+    let [report, counted] = running.thread.join().unwrap().unwrap();
     assert_eq!((report.grade(), report.connections.drained), (Some(BEST), 5));
     assert_eq!(report.bytes.written, 5 * 100 * (1..=10).sum::<u64>());
+    let requests = counted.requests.unwrap();
+    assert_eq!((counted.protocol, requests.answered), ("line_count", 2 * 13));
 }

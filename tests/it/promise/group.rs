@@ -15,7 +15,7 @@ use crate::host::has;
 use crate::promise::client::{End, Seen};
 use crate::promise::distant::{FAR, rounds};
 use crate::promise::network::{Network, SERVER};
-use crate::promise::storm::{Stormed, storm_while};
+use crate::promise::storm::{Stay, Stormed, storm_while};
 use crate::replace::{Installed, first_line, wait_for_end};
 use crate::storm::Unprivileged;
 use crate::support::{Directory, Outcome, Process, Server, netgrace, run, wait_for};
@@ -36,7 +36,7 @@ impl Weather {
 
     /// One connect each millisecond.
     fn rage(&self, address: SocketAddr) -> Stormed {
-        storm_while(address, Duration::from_millis(1), |pending| {
+        storm_while(address, Duration::from_millis(1), Stay::ForAWord, |pending| {
             let is_over = self.is_over.load(Ordering::Relaxed);
             if is_over {
                 self.pending.store(pending, Ordering::Relaxed);
@@ -89,7 +89,7 @@ impl<F: Fn(&[&str]) -> Server> Group<F> {
 
 #[track_caller]
 fn join(start: &impl Fn(&[&str]) -> Server, address: &str) -> Server {
-    start(&["-l", address, "--reuse-port", "--report", "-"])
+    start(&["-l", address, "--reuse-port", "--report", "-", "--shutdown-timeout", "60s"])
 }
 
 /// Replaces servers, the new one first, under a storm that `rage` runs; then stops all.
@@ -185,7 +185,8 @@ impl Line {
         let installed = Installed::new();
         let ports = installed.directory.join("ports");
         let path = ports.to_str().expect("UTF-8");
-        let args = ["-l", address, "--reuse-port", "--port-file", path];
+        let (budget, ports_to) = (["--shutdown-timeout", "60s"], ["--port-file", path]);
+        let args = [&["-l", address, "--reuse-port"][..], &budget, &ports_to].concat();
         let first = Some(network.server.run(|| installed.start(&args)));
         (Self { installed, first, handed_over: 0 }, first_line(&ports))
     }

@@ -115,7 +115,16 @@ fn step(
 #[track_caller]
 pub fn storm(address: SocketAddr, every: Duration, lasts: Duration) -> Vec<Seen> {
     let start = Instant::now();
-    storm_while(address, every, |_| start.elapsed() < lasts).seen
+    storm_while(address, every, Stay::ToTheEnd, |_| start.elapsed() < lasts).seen
+}
+
+/// How long a caller stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stay {
+    /// Until the server ends the connection.
+    ToTheEnd,
+    /// Until what it said has come back: then it ends the connection itself.
+    ForAWord,
 }
 
 /// What a storm has done.
@@ -134,6 +143,7 @@ pub struct Stormed {
 pub fn storm_while(
     address: SocketAddr,
     every: Duration,
+    stay: Stay,
     mut rages: impl FnMut(usize) -> bool,
 ) -> Stormed {
     let mut poll = Poll::new().expect("a poll");
@@ -169,6 +179,10 @@ pub fn storm_while(
             let caller = &mut callers[event.token().0];
             let was_pending = caller.is_pending();
             caller.go_on();
+            if stay == Stay::ForAWord && caller.received == MESSAGE && caller.stream.is_some() {
+                caller.fate = Some(Fate::Ended(End::Fin));
+                caller.stream = None;
+            }
             pending -= usize::from(was_pending && !caller.is_pending());
         }
     }

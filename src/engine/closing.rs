@@ -41,7 +41,7 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
     /// Ends it. Returns its account.
     pub(super) fn close(
         &mut self,
-        id: ConnectionId,
+        at: u32,
         reason: CloseReason,
         proof: Proof,
         settlement: Settlement<'_, S, P>,
@@ -88,6 +88,7 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         bytes.unsent = bytes.unsent.saturating_add(unsent);
         bytes.peer_aborted = bytes.peer_aborted.saturating_add(peer_aborted);
         bytes.written = bytes.written.saturating_sub(destroyed);
+        let id = ConnectionId::new(at, self.ledger.number);
         <P::Dialogue<S>>::close(tail, id, end, requests, &mut shared.protocol);
         let Settled { served, produced, unserved, incomplete, late, .. } = settled;
         let written = settled.written.saturating_sub(destroyed);

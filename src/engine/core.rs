@@ -16,7 +16,7 @@ use super::table::{Driven, Table};
 use super::timer::Timers;
 use super::visit::Visits;
 use crate::config::Config;
-use crate::protocol::{Context, Echo};
+use crate::protocol::{ConnectionId, Context, Echo};
 use crate::token::Readiness;
 
 /// The one read buffer.
@@ -191,7 +191,8 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
 
     /// The circumstances of the calls for the connection in a slot.
     fn context(&self, at: u32) -> Option<Context> {
-        Some(Context::new(self.table.id(at)?, self.stop.phase(), self.clock.now()?))
+        let id = ConnectionId::new(at, self.table.get(at)?.number());
+        Some(Context::new(id, self.stop.phase(), self.clock.now()?))
     }
 
     /// Closes a connection; every close comes through here.

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use super::phase::Phase;
 use super::report::{ByteCounts, CloseReason};
 
-/// Names one connection of one server, for the server's whole life, and never another one: who keeps
-/// it longer than the connection lives can tell by it that the connection is gone.
+/// Identifies a connection of one server, for the server's whole life: no two connections have the
+/// same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId {
     number: u64,
@@ -15,22 +15,17 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// An id by its parts: the slot, and the number in the order of acceptance. A server makes its
-    /// own; this is for trying a protocol without a server.
-    #[must_use]
-    pub const fn new(slot: u32, number: u64) -> Self {
+    pub(crate) fn new(number: u64, slot: u32) -> Self {
         Self { number, slot }
     }
 
     /// Returns the number of the connection in the order of acceptance, from 1.
     #[must_use]
-    pub const fn number(self) -> u64 {
+    pub fn number(self) -> u64 {
         self.number
     }
 
-    /// Returns the slot. Of all connections that are open only this one has it.
-    #[must_use]
-    pub const fn slot(self) -> u32 {
+    pub(crate) fn slot(self) -> u32 {
         self.slot
     }
 }

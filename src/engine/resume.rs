@@ -24,7 +24,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     /// Has the protocol resume a connection. Returns whether there is such a connection.
     pub(crate) fn resume(&mut self, id: ConnectionId, now: Instant) -> bool {
         self.set_clock(now);
-        let Some(at) = self.table.find(id) else { return false };
+        let Some(at) = self.table.find_spoken(id) else { return false };
         if self.stop.phase() == Phase::Finished {
             return false;
         }
@@ -80,7 +80,7 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 self.more_resumes = false;
                 break;
             };
-            let at = self.table.find(id).filter(|_| self.stop.phase() < Phase::Finished);
+            let at = self.table.find_spoken(id).filter(|_| self.stop.phase() < Phase::Finished);
             let connection = at.and_then(|at| self.table.get_mut(at));
             let is_new = connection.is_some_and(|connection| !connection.wake());
             *place = at.filter(|_| is_new);

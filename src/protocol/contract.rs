@@ -3,9 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::engine::observer::ConnectionId;
 use crate::engine::report::CloseReason;
-use crate::protocol::context::Context;
+use crate::protocol::context::{ConnectionId, Context};
 use crate::protocol::input::Input;
 use crate::protocol::next::Next;
 use crate::protocol::output::Output;

@@ -121,7 +121,7 @@ pub(crate) mod session;
 #[cfg(test)]
 mod tests;
 
-pub use self::context::Context;
+pub use self::context::{ConnectionId, Context};
 pub use self::contract::Protocol;
 pub use self::discard::Discard;
 pub use self::echo::{Echo, Repeat};
@@ -132,4 +132,3 @@ pub use self::line::{Line, LineState};
 pub use self::next::Next;
 pub use self::output::{Output, OutputBuffer};
 pub use self::session::{Advance, Fault, Session, Status, Want};
-pub use crate::engine::observer::ConnectionId;

@@ -4,9 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::engine::observer::ConnectionId;
 use crate::engine::report::CloseReason;
-use crate::protocol::context::Context;
+use crate::protocol::context::{ConnectionId, Context};
 use crate::protocol::contract::Protocol;
 use crate::protocol::input::Input;
 use crate::protocol::next::Next;

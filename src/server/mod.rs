@@ -20,7 +20,7 @@ use crate::engine::report::{Report, Stats};
 use crate::error::{Error, ErrorKind};
 use crate::net::listener::{ListenSocket, Listener};
 use crate::net::socket::Socket;
-use crate::protocol::Echo;
+use crate::protocol::{self, Echo};
 use crate::server::core::ServerCore;
 use crate::server::handle::{HostWaker, ShutdownHandle};
 use crate::token::Readiness;
@@ -150,7 +150,7 @@ impl<P: Service> Server<P> {
     /// its peer. The call is made at once, unless output is pending; then as soon as it is written.
     /// Returns whether there is such a connection: the id of one that has ended means nothing. Does
     /// nothing for the echo. Changes [`next_deadline`](Self::next_deadline).
-    pub fn resume(&mut self, connection: ConnectionId, now: Instant) -> bool {
+    pub fn resume(&mut self, connection: protocol::ConnectionId, now: Instant) -> bool {
         self.core.engine.resume(connection, now)
     }
 

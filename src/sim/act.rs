@@ -94,7 +94,7 @@ impl<P: Speaks> Host<P> {
             }
             drop(network);
             if self.random.one_in(8) {
-                let number = self.random.below(id.number() + 2);
+                let number = self.random.below(u64::from(id.generation()) + 2) as u32;
                 self.resume(ConnectionId::new(id.slot(), number), first);
             }
             if again || !by_name {

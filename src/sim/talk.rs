@@ -13,7 +13,7 @@ impl Network {
             panic!("opened a connection that nobody inserted");
         };
         let source = Source::new(speech, self.lines[at].start);
-        let wrong = context.connection.number() != self.numbers.len() as u64 + 1;
+        let wrong = u64::from(context.connection.generation()) != self.numbers.len() as u64 + 1;
         if wrong || self.lines[at].slot != Some(context.connection.slot()) {
             self.blame(at, "opened under a wrong name");
         }
@@ -23,7 +23,7 @@ impl Network {
 
     /// The line of a connection that is not closed, by the name that its protocol knows.
     pub(super) fn find(&self, id: ConnectionId) -> Option<usize> {
-        let number = (id.number() as usize).checked_sub(1)?;
+        let number = (id.generation() as usize).checked_sub(1)?;
         let at = *self.numbers.get(number)?;
         let line = &self.lines[at];
         (line.slot == Some(id.slot()) && line.closed.is_none()).then_some(at)
@@ -31,7 +31,7 @@ impl Network {
 
     /// Whether a connection has its slot still, open or not.
     pub(super) fn has_slot(&self, id: ConnectionId) -> bool {
-        let number = (id.number() as usize).checked_sub(1);
+        let number = (id.generation() as usize).checked_sub(1);
         let line = number.and_then(|number| Some(&self.lines[*self.numbers.get(number)?]));
         line.is_some_and(|line| line.slot == Some(id.slot()) && !line.duplex.dropped)
     }
@@ -83,7 +83,7 @@ impl Network {
         self.progress += 1;
         let Some(at) = self.find(id) else {
             let holds = |line: &Line| line.slot == Some(id.slot()) && line.closed.is_none();
-            let known = (id.number() as usize) <= self.numbers.len() && id.number() > 0;
+            let known = (id.generation() as usize) <= self.numbers.len() && id.generation() > 0;
             let successor = known && self.lines.iter().any(|line| line.is_open && holds(line));
             self.seen.extend(known.then_some("resumed when gone"));
             self.seen.extend(successor.then_some("resumed with a successor in its slot"));

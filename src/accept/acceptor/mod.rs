@@ -317,7 +317,7 @@ impl<Q: Listen> Acceptor<Q> {
             Some(peer) => debug!("accepted #{number} {peer}"),
             None => debug!("accepted #{number}"),
         }
-        Ok(ConnectionId::new(at, number))
+        Ok(ConnectionId::new(number, at))
     }
 
     fn note(&mut self, listener: &AcceptQueue<Q>, what: &str, error: &io::Error, now: Instant) {

@@ -23,7 +23,7 @@ use super::quota::Quota;
 use super::report::{CloseReason, Report};
 use super::status::Status;
 use super::stream::Stream;
-use crate::protocol::{Context, Echo};
+use crate::protocol::{self, Context, Echo};
 
 /// A list of slots that wait for work; most are on none.
 #[derive(Debug)]
@@ -150,10 +150,10 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         (connection.number() == low_half(id.number())).then_some(id.slot())
     }
 
-    /// Returns the name of the connection in a slot.
-    pub(crate) fn id(&self, at: u32) -> Option<ConnectionId> {
-        let low = self.get(at)?.number();
-        Some(ConnectionId::new(at, widen_number(low, self.report.connections.accepted)))
+    /// Returns the slot of a connection as its protocol knows it.
+    pub(crate) fn find_spoken(&self, id: protocol::ConnectionId) -> Option<u32> {
+        let connection = self.get(id.slot())?;
+        (connection.number() == id.generation()).then_some(id.slot())
     }
 
     pub(crate) fn get_mut(&mut self, at: u32) -> Option<&mut Connection<S, P>> {
@@ -203,14 +203,14 @@ impl<S: Stream, P: Speaks> Table<S, P> {
         counts.accepted = counts.accepted.saturating_add(1);
         let number = counts.accepted;
         let near = peer.is_some_and(|peer| peer.ip().to_canonical().is_loopback());
-        let id = ConnectionId::new(at, number);
+        let id = protocol::ConnectionId::new(at, low_half(number));
         let context = Context::new(id, phase, now);
         let dialogue = Dialogue::new(Begin { peer, place, near }, &mut self.shared, context);
         let connection = Connection::new(stream, low_half(number), owner, active, dialogue);
         self.slots.insert(Slot { connection, life: Link::default(), waiting: Link::default() });
         self.lists.insert(&mut self.slots, place, at);
         if let Some(observer) = &mut self.observer {
-            observer.on_open(id, peer);
+            observer.on_open(ConnectionId::new(number, at), peer);
         }
         Some(number)
     }
@@ -255,7 +255,6 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             return;
         }
         self.unwait(at);
-        let Some(id) = self.id(at) else { return };
         let Some(slot) = self.slots.get_mut(at as usize) else { return };
         let connection = &mut slot.connection;
         let report = &mut self.report;
@@ -268,8 +267,9 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             pipes: &mut self.pipes,
             kernel: &mut self.kernel,
         };
-        let closing = connection.close(id, reason, proof, settlement);
+        let closing = connection.close(at, reason, proof, settlement);
         report.destroyed = report.destroyed.saturating_add(closing.destroyed);
+        let number = widen_number(connection.number(), report.connections.accepted);
         self.quota.release(connection.owner());
         report.connections.on_closed(reason);
         if judged {
@@ -277,9 +277,10 @@ impl<S: Stream, P: Speaks> Table<S, P> {
             report.judge(proof == Proof::Acknowledged, &closing.bytes, aborted);
         }
         self.follow(at, from);
-        debug!("closed #{id}: {reason}, {} bytes written", closing.bytes.written);
+        debug!("closed #{number}: {reason}, {} bytes written", closing.bytes.written);
         if let Some(observer) = &mut self.observer {
-            observer.on_close(Closed { connection: id, reason, bytes: closing.bytes });
+            let connection = ConnectionId::new(number, at);
+            observer.on_close(Closed { connection, reason, bytes: closing.bytes });
         }
     }
 

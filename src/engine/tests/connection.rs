@@ -12,7 +12,7 @@ use crate::engine::echo::Open;
 use crate::engine::lists::Place;
 use crate::engine::pipe::Pipes;
 use crate::engine::report::{ByteCounts, CloseReason};
-use crate::protocol::{ConnectionId, Echo};
+use crate::protocol::Echo;
 use crate::token::Readiness;
 
 const ANSWERS: [Answer; 9] = [
@@ -155,7 +155,7 @@ impl Pair {
                 pipes: &mut self.pipes,
                 kernel: &mut (),
             };
-            self.connection.close(ConnectionId::new(0, 1), reason, proof, settlement)
+            self.connection.close(0, reason, proof, settlement)
         };
         let (bytes, reset) = self.model.close(reason);
         let actor = self.connection.stream_mut();

@@ -161,11 +161,10 @@ fn a_protocol_is_told_of_the_drain_and_says_farewell() {
     assert_eq!(scene.received(second), "hi [stopping]");
     scene.sleep(1_500);
     assert_eq!(scene.received(first), "hi [stopping]", "it waits");
-    let id = scene.engine.table.id(first).unwrap();
-    let stale = ConnectionId::new(first, id.number() + 1);
+    let generation = scene.engine.table.get(first).unwrap().number();
     let now = scene.instant();
-    assert!(!scene.engine.resume(stale, now));
-    assert!(scene.engine.resume(id, now));
+    assert!(!scene.engine.resume(ConnectionId::new(first, generation + 1), now), "a stale id");
+    assert!(scene.engine.resume(ConnectionId::new(first, generation), now));
     assert_eq!(scene.received(first), "hi [stopping]xxxxx");
     scene.sleep(300);
     assert_eq!(scene.received(first), "hi [stopping]xxxxxbye");
@@ -201,8 +200,8 @@ fn a_long_answer_to_a_slow_reader_costs_one_buffer() {
     let mut scene = Scene::new(Slow { answer: 8 << 20, ..Slow::default() });
     let slow = scene.enter(1_000);
     scene.send(slow, b"qq");
-    let id = scene.engine.table.id(slow).unwrap();
-    scene.engine.protocol_mut().named.push_back(id);
+    let generation = scene.engine.table.get(slow).unwrap().number();
+    scene.engine.protocol_mut().named.push_back(ConnectionId::new(slow, generation));
     scene.pass(1);
     let mut most = 0;
     while scene.received(slow).len() < 3 + (8 << 20) {
@@ -284,7 +283,8 @@ fn act(scene: &mut Scene<Adversary>, dice: &mut Dice, sent: &mut [usize; 64]) {
             scene.enter(1 << 20);
         }
         9 => {
-            if let Some(id) = scene.engine.table.id(at) {
+            if let Some(connection) = scene.engine.table.get(at) {
+                let id = ConnectionId::new(at, connection.number());
                 let now = scene.instant();
                 scene.engine.resume(id, now);
             }

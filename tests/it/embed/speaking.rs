@@ -117,9 +117,6 @@ fn a_connection_that_the_host_accepted_is_served_and_stopped_as_any_other() {
     let (mut talker, stream) = accept();
     let id = server.admit(stream, &registry, Instant::now()).unwrap();
     assert_eq!((id.number(), server.stats().open), (1, 1));
-    assert!(server.resume(id, Instant::now()), "it is the name that the protocol knows");
-    let next = netgrace::protocol::ConnectionId::new(id.slot(), id.number() + 1);
-    assert!(!server.resume(next, Instant::now()), "there is none of this name");
     let (refused, stream) = accept();
     server.admit(stream, &registry, Instant::now()).expect_err("it is full");
     assert_eq!(refused.rest(), "");

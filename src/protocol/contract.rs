@@ -94,8 +94,8 @@ pub trait Protocol {
     /// Returns a connection that has something to say although nothing happened on it: a message
     /// from another connection, an answer from another thread. `resume` is called for it as soon as
     /// nothing is pending on it. Asked in every turn until `None`, at most 256 times; the rest has
-    /// its turn in the next. A connection that is gone meanwhile is passed over, as its id is not
-    /// given again to another one.
+    /// its turn in the next. All are asked for before the first of them is resumed. A connection
+    /// that is gone meanwhile is passed over, as its id is not given again to another one.
     ///
     /// An answer from another thread comes this way: the protocol owns the receiving end of a
     /// channel, and the thread wakes the poll of the server after it has sent.

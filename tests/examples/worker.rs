@@ -5,6 +5,7 @@
 
 #![allow(clippy::arithmetic_side_effects)]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 use netgrace::protocol::{ConnectionId, Context, Input, Next, Output, Protocol};
-use netgrace::{Config, EventLoop, Grade, Report, Server, ShutdownHandle};
+use netgrace::{CloseReason, Config, EventLoop, Grade, Report, Server, ShutdownHandle};
 
 /// The time that an answer takes.
 const WORK: Duration = Duration::from_millis(20);
@@ -25,8 +26,10 @@ const WORK: Duration = Duration::from_millis(20);
 pub(crate) struct Primes {
     questions: Sender<(ConnectionId, String)>,
     answers: Receiver<(ConnectionId, String)>,
-    /// Received for a connection that is resumed next.
-    answer: Option<(ConnectionId, String)>,
+    /// Received for connections that have been named and are to be resumed.
+    received: BTreeMap<ConnectionId, String>,
+    /// Those that are gone take no answer.
+    open: BTreeSet<ConnectionId>,
 }
 
 /// Whether a connection waits for the worker.
@@ -42,7 +45,8 @@ impl Asked {
 impl Protocol for Primes {
     type State = Asked;
 
-    fn open(&mut self, _: Option<SocketAddr>, _: Context) -> Asked {
+    fn open(&mut self, _: Option<SocketAddr>, context: Context) -> Asked {
+        self.open.insert(context.connection);
         Asked::default()
     }
 
@@ -68,8 +72,7 @@ impl Protocol for Primes {
     }
 
     fn resume(&mut self, asked: &mut Asked, output: &mut Output<'_>, context: Context) -> Next {
-        let mine = |(id, _): &mut (ConnectionId, String)| *id == context.connection;
-        if let Some((_, answer)) = self.answer.take_if(mine) {
+        if let Some(answer) = self.received.remove(&context.connection) {
             // One line always fits.
             let _is_put = output.put(answer.as_bytes());
             output.end_answer();
@@ -79,9 +82,17 @@ impl Protocol for Primes {
     }
 
     fn poll_resume(&mut self, _: Instant) -> Option<ConnectionId> {
-        // The connection may have ended meanwhile: then nobody takes the answer.
-        self.answer = self.answers.try_recv().ok();
-        self.answer.as_ref().map(|(id, _)| *id)
+        // One request of a connection is outstanding at most, and so is one answer.
+        let (id, answer) = self.answers.try_recv().ok()?;
+        if self.open.contains(&id) {
+            self.received.insert(id, answer);
+        }
+        Some(id)
+    }
+
+    fn close(&mut self, _: Asked, connection: ConnectionId, _: CloseReason) {
+        self.open.remove(&connection);
+        self.received.remove(&connection);
     }
 }
 
@@ -117,7 +128,7 @@ pub(crate) fn serve(
 ) -> Result<Report, Box<dyn Error>> {
     let (questions, to_work) = channel();
     let (from_work, answers) = channel();
-    let protocol = Primes { questions, answers, answer: None };
+    let protocol = Primes { questions, answers, received: BTreeMap::new(), open: BTreeSet::new() };
     let mut server = Server::serving(protocol, Config::new().max_connections(1000))?;
     server.listen(address)?;
     let address = server.local_addr().ok_or("no address")?;

@@ -85,8 +85,8 @@ impl<P: Protocol> TlsState<P> {
         self.tls.wants_write() || self.answers > 0
     }
 
-    /// Decrypts more input for the inner protocol, or for the handshake: one record at most. Returns
-    /// whether there was anything.
+    /// Decrypts more input for the inner protocol, or for the handshake: one record at most.
+    /// Returns whether there was anything.
     pub(super) fn receive(&mut self, input: &mut Input<'_>) -> bool {
         if self.take_plain() {
             return true;

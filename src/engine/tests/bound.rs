@@ -62,7 +62,7 @@ impl Protocol for Amplifier {
 }
 
 fn id(scene: &Scene<Amplifier>, at: u32) -> ConnectionId {
-    ConnectionId::new(at, scene.engine.table.get(at).unwrap().number())
+    ConnectionId::new(at, scene.engine.table.get(at).unwrap().number().into())
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn a_connection_that_is_named_often_is_resumed_once_a_turn() {
     let mut scene = Scene::new(Amplifier::default());
     let (often, once) = (scene.enter(1 << 20), scene.enter(1 << 20));
     let ids = [id(&scene, often), id(&scene, once)];
-    let gone = ConnectionId::new(ids[0].slot(), ids[0].generation() + 7);
+    let gone = ConnectionId::new(ids[0].slot(), ids[0].number() + 7);
     let names = std::iter::repeat_n(ids[0], 300).chain([gone, ids[1]]);
     scene.engine.protocol_mut().named.extend(names);
     scene.pass(0);
@@ -233,7 +233,7 @@ fn what_came_before_a_deadline_is_delivered_before_it() {
 fn one_that_is_resumed_in_a_stop_is_read_from_before_it_is_ended() {
     let mut scene = Scene::with(Line::new(), &Config::new().drain(Drain::Flush));
     let peer = scene.enter(1 << 20);
-    let name = ConnectionId::new(peer, scene.engine.table.get(peer).unwrap().number());
+    let name = ConnectionId::new(peer, scene.engine.table.get(peer).unwrap().number().into());
     scene.stop();
     scene.sleep(45);
     assert!(!scene.tube(peer).unwrap().is_shut);

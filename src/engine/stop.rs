@@ -25,9 +25,6 @@ const FIN_CHECK: u32 = 50;
 const LONGEST_FIN_CHECK: u32 = 200;
 /// The same where both FINs are under way, and only acknowledgements are waited for.
 const LONGEST_END_CHECK: u32 = 50;
-/// So many repetitions or probes without an answer: the network lost the peer.
-const LOST: u8 = 3;
-
 /// A connection has to be silent for so long before force ends it by FIN, in milliseconds, and
 /// one that talks is given so long to fall silent: gaps of 17 ms within what a client sends were
 /// measured.
@@ -134,11 +131,15 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     }
 
     /// Looks at a connection that takes nothing: only an event can change that, or the network
-    /// has lost the peer.
+    /// has lost the peer. One on this host is behind none: if it leaves repetitions unanswered, it
+    /// has no memory or no time for them.
     fn look_at_held(&mut self, at: u32) {
         let now = self.clock.tick();
+        let is_near = self.table.get(at).is_some_and(Connection::is_near);
         match self.table.status(at) {
-            Status::Alive(Transport { repetitions: LOST.., unacknowledged, .. }) => {
+            Status::Alive(transport @ Transport { unacknowledged, .. })
+                if !is_near && transport.is_lost() =>
+            {
                 self.close(at, CloseReason::IoError, Proof::Lost(unacknowledged));
             }
             Status::Broken(reason) => self.break_off(at, reason),
@@ -232,7 +233,9 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 connection.acknowledge(mark);
                 self.table.put(at, Place::LINGERING);
             }
-            Status::Alive(Transport { repetitions: LOST.., unacknowledged, .. }) => {
+            Status::Alive(transport @ Transport { unacknowledged, .. })
+                if !connection.is_near() && transport.is_lost() =>
+            {
                 // One is our FIN.
                 let reason = if unacknowledged > 1 { CloseReason::IoError } else { reason };
                 self.close(at, reason, Proof::Lost(unacknowledged));

@@ -392,9 +392,8 @@ struct Called {
 
 impl<P: Protocol> fmt::Debug for Session<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
-            .field("verdict", &self.next)
-            .field("outstanding", &self.outstanding)
-            .finish_non_exhaustive()
+        let mut debug = f.debug_struct("Session");
+        debug.field("verdict", &self.next).field("outstanding", &self.outstanding);
+        debug.finish_non_exhaustive()
     }
 }

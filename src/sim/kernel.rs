@@ -310,6 +310,8 @@ impl Network {
             Status::Alive(Transport {
                 unacknowledged: duplex.down.unacknowledged() as u32,
                 repetitions: duplex.repetitions,
+                // Here they are counted only for a peer that the network has lost.
+                is_repeating: false,
                 timing: Some(Timing {
                     round_trip: micros(round_trip),
                     variation: micros(variation),

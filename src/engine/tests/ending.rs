@@ -149,7 +149,7 @@ fn a_peer_that_the_network_lost_does_not_hold_the_stop() {
     stage.play(slot, &[Answer::Some(1_000)], &[]);
     stage.event(slot, Readiness::READABLE, 0);
     stage.look(slot, |actor| {
-        let lost = Transport { unacknowledged: 1_001, repetitions: 3, timing: None };
+        let lost = Transport { unacknowledged: 1_001, repetitions: 3, ..Transport::default() };
         actor.status = Some(Status::Alive(lost));
     });
     stage.stop(0);

@@ -14,6 +14,7 @@ const HEADER: usize = 16;
 const MESSAGE: usize = 72;
 /// The offsets of its fields.
 const STATE: usize = 1;
+const TIMER: usize = 2;
 const RETRANSMITS: usize = 3;
 const LOCAL_PORT: usize = 4;
 const PEER_PORT: usize = 6;
@@ -62,6 +63,9 @@ pub(super) struct Socket {
     pub(super) transport: Transport,
 }
 
+/// The timer that runs is for bytes that were sent; sock_diag(7), `idiag_timer`.
+const TIMER_RETRANSMIT: u8 = 1;
+
 /// Removes the first message from `bytes`. Returns `None` if there is no complete one.
 pub(super) fn take_message(bytes: &mut &[u8]) -> Option<Message> {
     let length = usize::try_from(u32_at(bytes, 0)?).ok()?;
@@ -100,6 +104,7 @@ fn socket(message: &[u8]) -> Option<Socket> {
         transport: Transport {
             unacknowledged: u32_at(message, WRITE_QUEUE)?,
             repetitions: *message.get(RETRANSMITS)?,
+            is_repeating: *message.get(TIMER)? == TIMER_RETRANSMIT,
             timing: info.and_then(timing),
         },
     })

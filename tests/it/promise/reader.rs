@@ -131,11 +131,11 @@ fn a_reader_slower_than_the_idle_timeout_is_not_idle() {
 
 /// Row 6. The stop comes while windows are still growing: what a client's kernel holds is then held
 /// back by a window that was closed, or by a segment that was dropped for want of room, and a queue
-/// that is dry for an instant proves nothing. With NETGRACE_REPEAT half of the clients go on sending
-/// in some stops; what was handed over before is owed to all of them. Not by default: Linux from 6.17
-/// on drops a segment beyond its window together with the acknowledgement in it, and advertises
-/// windows that are rounded up, so that two peers whose queues are full may wait for each other until
-/// the budget is spent (in 1 of about 60 of these stops; the report then says `lossy`).
+/// that is dry for an instant proves nothing. With NETGRACE_REPEAT half of the clients go on
+/// sending in some stops; what was handed over before is owed to all of them. Not by default: Linux
+/// from 6.17 on drops a segment beyond its window together with the acknowledgement in it, and
+/// advertises windows that are rounded up, so that two peers whose queues are full may wait for
+/// each other until the budget is spent (in 1 of about 60 of these stops, which is then `lossy`).
 #[test]
 fn megabytes_in_flight_are_flushed() {
     let goes_on = std::env::var_os("NETGRACE_REPEAT").is_some();

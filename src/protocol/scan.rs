@@ -6,6 +6,7 @@ const WORD: usize = size_of::<u64>();
 const LOWS: u64 = u64::from_le_bytes([0x7f; WORD]);
 
 /// Returns the place of the first `wanted` in `bytes`.
+#[cfg(any(test, feature = "http"))]
 pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
     Places::new(bytes, wanted, 0).next()
 }

@@ -12,6 +12,7 @@ use super::dialogue::{
 use super::linger::{Count, Linger};
 use super::lists::Place;
 use super::report::CloseReason;
+use super::status::Transport;
 use super::stream::Stream;
 use crate::protocol::Echo;
 use crate::token::Readiness;
@@ -133,7 +134,17 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
 
     /// Whether its peer was seen to be on this host when it was accepted.
     pub(super) fn is_near(&self) -> bool {
-        self.has(Traits::NEAR)
+        match &self.state {
+            State::Open(open) => open.traits().has(Traits::NEAR),
+            State::Lingering(linger) => linger.near,
+            State::Closed => false,
+        }
+    }
+
+    /// Whether the network has lost its peer. There is none to one on this host: if that leaves
+    /// repetitions unanswered, it has no memory or no time for them.
+    pub(super) fn is_lost(&self, transport: Transport) -> bool {
+        !self.is_near() && transport.is_lost()
     }
 
     /// Whether what came last ended in what may be a full segment.
@@ -315,7 +326,7 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         if let Err(flow) = open.say_farewell(reason, &mut self.stream, &mut self.ledger, io) {
             return flow;
         }
-        let (input, place) = (open.input(), open.place());
+        let (input, place, near) = (open.input(), open.place(), open.traits().has(Traits::NEAR));
         if let Err(error) = self.stream.shutdown_write() {
             return Flow::Close(reason_of(&error));
         }
@@ -327,8 +338,8 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         let mut late = Count::default();
         late.add(given_up);
         let (ended, acknowledged, asked) = (input == Input::Ended, false, 0);
-        self.state =
-            State::Lingering(Linger { late, reason, place, ended, acknowledged, asked, tail });
+        let linger = Linger { late, reason, place, ended, acknowledged, near, asked, tail };
+        self.state = State::Lingering(linger);
         self.ledger.active = io.mark;
         match input {
             // The next byte, or the peer's end, is an event.

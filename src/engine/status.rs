@@ -51,7 +51,7 @@ const ANSWER: Duration = Duration::from_millis(100);
 impl Transport {
     /// Whether the network has lost the peer. One that acknowledges is there, even if its kernel
     /// has no memory for what is repeated: then it drops the bytes, and says how far it got.
-    pub(crate) fn is_lost(&self) -> bool {
+    pub(crate) fn is_lost(self) -> bool {
         let is_silent = |timing: Timing| {
             let answer = timing.round_trip.saturating_mul(2).max(ANSWER);
             timing.since_ack > timing.since_sent && timing.since_sent > answer

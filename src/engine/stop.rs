@@ -25,6 +25,7 @@ const FIN_CHECK: u32 = 50;
 const LONGEST_FIN_CHECK: u32 = 200;
 /// The same where both FINs are under way, and only acknowledgements are waited for.
 const LONGEST_END_CHECK: u32 = 50;
+
 /// A connection has to be silent for so long before force ends it by FIN, in milliseconds, and
 /// one that talks is given so long to fall silent: gaps of 17 ms within what a client sends were
 /// measured.
@@ -131,16 +132,15 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
     }
 
     /// Looks at a connection that takes nothing: only an event can change that, or the network
-    /// has lost the peer. One on this host is behind none: if it leaves repetitions unanswered, it
-    /// has no memory or no time for them.
+    /// has lost the peer.
     fn look_at_held(&mut self, at: u32) {
         let now = self.clock.tick();
-        let is_near = self.table.get(at).is_some_and(Connection::is_near);
-        match self.table.status(at) {
-            Status::Alive(transport @ Transport { unacknowledged, .. })
-                if !is_near && transport.is_lost() =>
-            {
-                self.close(at, CloseReason::IoError, Proof::Lost(unacknowledged));
+        let status = self.table.status(at);
+        let Some(connection) = self.table.get(at) else { return };
+        match status {
+            Status::Alive(transport) if connection.is_lost(transport) => {
+                let proof = Proof::Lost(transport.unacknowledged);
+                self.close(at, CloseReason::IoError, proof);
             }
             Status::Broken(reason) => self.break_off(at, reason),
             Status::Alive(_) | Status::Unknown | Status::Acknowledged => {
@@ -233,9 +233,8 @@ impl<S: Stream, P: Speaks> Engine<S, P> {
                 connection.acknowledge(mark);
                 self.table.put(at, Place::LINGERING);
             }
-            Status::Alive(transport @ Transport { unacknowledged, .. })
-                if !connection.is_near() && transport.is_lost() =>
-            {
+            Status::Alive(transport) if connection.is_lost(transport) => {
+                let unacknowledged = transport.unacknowledged;
                 // One is our FIN.
                 let reason = if unacknowledged > 1 { CloseReason::IoError } else { reason };
                 self.close(at, reason, Proof::Lost(unacknowledged));

@@ -80,7 +80,7 @@ impl<P: Speaks> Host<P> {
         }
     }
 
-    /// Answers requests of a worker's clients, and has their connections resumed: by a call, by
+    /// Does what a worker's clients asked for, and has their connections resumed: by a call, by
     /// their names, or both; now and then for no reason, and those that are gone.
     pub(super) fn answer(&mut self, first: &mut bool) {
         loop {

@@ -10,7 +10,7 @@ pub(super) struct Desk {
     /// Requests to be answered, by their time.
     pub(super) jobs: BTreeMap<(u64, u64), (ConnectionId, u64)>,
     count: u64,
-    /// Answers that wait for their connections.
+    /// What is done and waits for its connection.
     pub(super) done: BTreeMap<ConnectionId, VecDeque<u64>>,
     /// Connections that the protocol is to name.
     pub(super) named: VecDeque<ConnectionId>,

@@ -10,7 +10,7 @@ use crate::protocol::adversary;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Said<'a> {
     pub(super) put: &'a [u8],
-    /// Answers that ended.
+    /// How many answers ended.
     pub(super) ended: u64,
     /// Bytes consumed by all calls, this one included, and all that it was shown.
     pub(super) consumed: u64,

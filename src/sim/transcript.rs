@@ -207,7 +207,7 @@ impl Transcript {
         }
     }
 
-    /// Answers whose ends the kernel has not taken.
+    /// The number of answers whose ends the kernel has not taken.
     pub(super) fn unwritten_answers(&self) -> u64 {
         self.marks.iter().map(|(_, count)| count).sum()
     }

@@ -1,4 +1,4 @@
-/* The loop that the C servers share. */
+/* What the C servers share: connections with what is kept for them, and the loop. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -14,18 +14,66 @@
 
 enum { EVENTS = 1024, ACCEPTS = 256, BACKLOG = 4096 };
 
+/* A connection owns memory only while input is incomplete or a write is short. */
+struct conn {
+    char *part, *tail;           /* incomplete input; what is still to be written */
+    uint32_t part_len, off, len; /* part[..part_len), tail[off..len) */
+    int ends;                    /* it is closed once the tail is written */
+};
+
 /* One entry for each descriptor that the process may have. */
-static void *table(size_t size) {
-    struct rlimit limit;
-    getrlimit(RLIMIT_NOFILE, &limit);
-    void *all = calloc(limit.rlim_cur, size);
-    if (!all) abort();
-    return all;
+static struct conn *conns;
+
+static void drop(int fd) {
+    free(conns[fd].part);
+    free(conns[fd].tail);
+    memset(&conns[fd], 0, sizeof conns[fd]);
+    close(fd);
+}
+
+static char *keep(const char *from, size_t len) {
+    char *to = malloc(len);
+    if (!to) abort();
+    return memcpy(to, from, len);
+}
+
+/* 1: nothing left to send, 0: the socket is full, -1: connection dropped */
+static int flush_tail(int fd, struct conn *c) {
+    while (c->off < c->len) {
+        ssize_t w = write(fd, c->tail + c->off, c->len - c->off);
+        if (w < 0) {
+            if (errno == EAGAIN) return 0;
+            drop(fd);
+            return -1;
+        }
+        c->off += w;
+    }
+    free(c->tail);
+    c->tail = NULL;
+    if (c->ends) return drop(fd), -1;
+    return 1;
+}
+
+/* 1: written or kept, 0: dropped */
+static int answer(int fd, struct conn *c, const char *from, size_t len) {
+    ssize_t w = write(fd, from, len);
+    if (w < 0 && errno != EAGAIN) return drop(fd), 0;
+    if (w < 0) w = 0;
+    if ((size_t)w < len) {
+        c->tail = keep(from + w, len - w);
+        c->off = 0;
+        c->len = len - w;
+    }
+    return 1;
 }
 
 /* `serve` returns 1 when the connection must get another turn without a new edge. */
 static int run(int port, int (*serve)(int, uint32_t)) {
     int one = 1, l = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    conns = calloc(limit.rlim_cur, sizeof *conns);
+    if (!conns) abort();
     setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};

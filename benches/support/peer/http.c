@@ -12,43 +12,7 @@ static const char KEEP[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConte
 static const char LAST[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\n"
                            "Connection: close\r\n\r\nHello, world\n";
 
-struct conn {
-    char *part, *tail;           /* an incomplete head; what is still to be written */
-    uint32_t part_len, off, len; /* part[..part_len), tail[off..len) */
-    int ends;
-};
-
-static struct conn *conns;
 static char buf[2 * BUF], out[OUT];
-
-static void drop(int fd) {
-    free(conns[fd].part);
-    free(conns[fd].tail);
-    memset(&conns[fd], 0, sizeof conns[fd]);
-    close(fd);
-}
-
-static char *keep(const char *from, size_t len) {
-    char *to = malloc(len);
-    if (!to) abort();
-    return memcpy(to, from, len);
-}
-
-static int flush_tail(int fd, struct conn *c) {
-    while (c->off < c->len) {
-        ssize_t w = write(fd, c->tail + c->off, c->len - c->off);
-        if (w < 0) {
-            if (errno == EAGAIN) return 0;
-            drop(fd);
-            return -1;
-        }
-        c->off += w;
-    }
-    free(c->tail);
-    c->tail = NULL;
-    if (c->ends) return drop(fd), -1;
-    return 1;
-}
 
 static int is(const char *line, size_t len, const char *name, size_t name_len) {
     return len > name_len && line[name_len] == ':' && !strncasecmp(line, name, name_len);
@@ -121,15 +85,8 @@ static int serve(int fd, uint32_t events) {
             c->part_len = all - done;
         }
         if (put) {
-            ssize_t w = write(fd, out, put);
-            if (w < 0 && errno != EAGAIN) return drop(fd), 0;
-            if (w < 0) w = 0;
-            if ((size_t)w < put) {
-                c->tail = keep(out + w, put - w);
-                c->off = 0;
-                c->len = put - w;
-                return 0; /* the next EPOLLOUT edge carries on */
-            }
+            if (!answer(fd, c, out, put)) return 0;
+            if (c->tail) return 0; /* the next EPOLLOUT edge carries on */
             if (c->ends) return drop(fd), 0;
         }
         if ((size_t)n < BUF - have - 1 && !to_eof) return 0;
@@ -139,6 +96,5 @@ static int serve(int fd, uint32_t events) {
 
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
-    conns = table(sizeof *conns);
     return run(atoi(argv[1]), serve);
 }

@@ -6,55 +6,7 @@
 
 enum { BUF = 65536, TURN = 16 };
 
-struct conn {
-    char *part, *tail;             /* an incomplete line; what is still to be written */
-    uint32_t part_len, off, len;   /* part[..part_len), tail[off..len) */
-};
-
-static struct conn *conns;
 static char buf[2 * BUF];
-
-static void drop(int fd) {
-    free(conns[fd].part);
-    free(conns[fd].tail);
-    memset(&conns[fd], 0, sizeof conns[fd]);
-    close(fd);
-}
-
-/* 1: nothing left to send, 0: the socket is full, -1: connection dropped */
-static int flush_tail(int fd, struct conn *c) {
-    while (c->off < c->len) {
-        ssize_t w = write(fd, c->tail + c->off, c->len - c->off);
-        if (w < 0) {
-            if (errno == EAGAIN) return 0;
-            drop(fd);
-            return -1;
-        }
-        c->off += w;
-    }
-    free(c->tail);
-    c->tail = NULL;
-    return 1;
-}
-
-static char *keep(const char *from, size_t len) {
-    char *to = malloc(len);
-    if (!to) abort();
-    return memcpy(to, from, len);
-}
-
-/* 1: written or kept, 0: dropped */
-static int answer(int fd, struct conn *c, const char *from, size_t len) {
-    ssize_t w = write(fd, from, len);
-    if (w < 0 && errno != EAGAIN) return drop(fd), 0;
-    if (w < 0) w = 0;
-    if ((size_t)w < len) {
-        c->tail = keep(from + w, len - w);
-        c->off = 0;
-        c->len = len - w;
-    }
-    return 1;
-}
 
 static int serve(int fd, uint32_t events) {
     struct conn *c = &conns[fd];
@@ -90,6 +42,5 @@ static int serve(int fd, uint32_t events) {
 
 int main(int argc, char **argv) {
     if (argc < 2) return 2;
-    conns = table(sizeof *conns);
     return run(atoi(argv[1]), serve);
 }

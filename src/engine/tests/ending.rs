@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::script::Answer;
+use super::script::{Actor, Answer, Script};
 use super::stage::{READ_BUFFER, Stage};
 use crate::config::{Config, Drain};
+use crate::engine::quota::UNCOUNTED;
 use crate::engine::report::CloseReason;
-use crate::engine::status::{Status, Transport};
+use crate::engine::status::{Status, Timing, Transport};
 use crate::token::Readiness;
 
 #[test]
@@ -157,6 +158,28 @@ fn a_peer_that_the_network_lost_does_not_hold_the_stop() {
     let report = stage.engine.report();
     assert_eq!((report.connections.io_error, report.bytes.peer_aborted), (1, 1_000));
     assert_eq!((report.bytes.written, report.unconfirmed), (0, 1));
+}
+
+#[test]
+fn a_peer_that_acknowledges_or_is_on_this_host_is_not_lost() {
+    let mut stage = Stage::<false>::new(&Config::new());
+    let near = stage.engine.vacant().unwrap();
+    let peer = Some("127.0.0.1:1".parse().unwrap());
+    stage.engine.insert(Actor::new(Script::default()), peer, UNCOUNTED, stage.at(0)).unwrap();
+    let far = stage.enter(0);
+    let answered = Some(Timing::default());
+    for (slot, timing) in [(near, None), (far, answered)] {
+        stage.play(slot, &[Answer::Some(1_000)], &[]);
+        stage.event(slot, Readiness::READABLE, 0);
+        let repeated =
+            Transport { unacknowledged: 1_001, repetitions: 9, is_repeating: true, timing };
+        stage.look(slot, |actor| actor.status = Some(Status::Alive(repeated)));
+    }
+    stage.stop(0);
+    pass(&mut stage, 0..=2_000);
+    let report = stage.engine.report();
+    assert_eq!((report.connections.io_error, report.bytes.peer_aborted), (0, 0));
+    assert_eq!(stage.engine.stats().open, 2);
 }
 
 #[test]

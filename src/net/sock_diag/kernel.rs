@@ -53,7 +53,7 @@ pub(crate) struct Kernel {
     /// The number of the last question.
     sequence: u32,
     dump: Option<Dump>,
-    /// Answers that were asked for ahead.
+    /// What was asked for ahead and is still to be used.
     ahead: Vec<(SocketAddr, SocketAddr, Answer)>,
 }
 

@@ -57,13 +57,6 @@ impl Worker {
         self.inflight = self.inflight.saturating_sub(in_flight);
         self.open = self.open.saturating_sub(1);
         slot.in_flight = Default::default();
-        if matches!(end, End::Orderly)
-            && slot.state != State::Closing
-            && let Some(stream) = &slot.stream
-            && let Err(error) = stream.half_close()
-        {
-            log::debug!("half-close after the server's end: {error}");
-        }
         slot.stream = None;
         if slot.mark.is_some() {
             let ending = match end {

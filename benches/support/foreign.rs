@@ -43,7 +43,7 @@ http {
 /// When there is no C compiler.
 pub fn c(service: Service, port: u16) -> io::Result<Command> {
     let name = match service {
-        Service::Echo => return Err(io::Error::other("those of the echo are in NETGRACE_PEERS")),
+        Service::Echo => "echo",
         Service::Line => "line",
         Service::Http => "http",
     };

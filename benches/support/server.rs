@@ -47,7 +47,7 @@ impl Program {
             Self::Netgrace { .. } => "netgrace",
             Self::Own(name) => name,
             Self::Foreign { name, .. } => name,
-            Self::C(Service::Echo) => "c",
+            Self::C(Service::Echo) => "c-echo",
             Self::C(Service::Line) => "c-line",
             Self::C(Service::Http) => "c-http",
             Self::Nginx => "nginx",
@@ -67,7 +67,8 @@ impl Program {
     /// All peers: our own, and every `peer-NAME` in the directory that `NETGRACE_PEERS` names.
     pub fn peers() -> io::Result<Vec<Self>> {
         let mut peers: Vec<_> = peer::NAMES.into_iter().map(Self::Own).collect();
-        peers.extend([Self::C(Service::Line), Self::C(Service::Http), Self::Nginx]);
+        peers.extend([Service::Echo, Service::Line, Service::Http].map(Self::C));
+        peers.push(Self::Nginx);
         let Some(directory) = env::var_os("NETGRACE_PEERS") else { return Ok(peers) };
         let mut foreign = Vec::new();
         for entry in fs::read_dir(directory)? {

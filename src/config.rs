@@ -154,8 +154,8 @@ impl Config {
     }
 
     /// Pending output of all connections together in bytes, at least 64 KiB. Above it reading
-    /// pauses and goes on, oldest pause first, as peers take what is pending. Default: no
-    /// bound.
+    /// pauses and goes on, oldest pause first, as peers take what is pending. The call of a
+    /// protocol that reaches it may go beyond it by what it still puts. Default: no bound.
     #[must_use]
     pub fn max_held(mut self, bytes: usize) -> Self {
         self.max_held = Some(bytes);

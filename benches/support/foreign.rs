@@ -1,6 +1,7 @@
 //! The servers of other makers and in other languages: C sources of this package, and nginx.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -63,13 +64,21 @@ pub fn c(service: Service, port: u16) -> io::Result<Command> {
         }
         fs::rename(part, &program)?;
     }
-    let mut command = Command::new(program);
+    let mut command = mortal(program);
     command.arg(port.to_string());
     Ok(command)
 }
 
 fn changed(file: &Path) -> Option<std::time::SystemTime> {
     fs::metadata(file).and_then(|about| about.modified()).ok()
+}
+
+/// Returns a command whose process does not outlive this one, where the tool for that is there.
+pub fn mortal(program: impl AsRef<OsStr>) -> Command {
+    let Some(setpriv) = find("setpriv") else { return Command::new(program) };
+    let mut command = Command::new(setpriv);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
 }
 
 /// Returns whether there is a C compiler.
@@ -90,7 +99,7 @@ pub fn nginx(port: u16) -> io::Result<Command> {
     let path = directory.join("nginx.conf");
     let text = NGINX.replace("{port}", &port.to_string());
     fs::write(&path, text.replace("{dir}", &directory.display().to_string()))?;
-    let mut command = Command::new(program);
+    let mut command = mortal(program);
     command.arg("-e").arg(directory.join("error.log")).arg("-c").arg(path);
     command.stderr(Stdio::null());
     Ok(command)

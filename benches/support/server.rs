@@ -6,7 +6,7 @@ use std::io::{self, BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -118,18 +118,18 @@ impl Server {
             .join(format!("peers-{}.port", std::process::id()));
         let mut command = match program {
             Program::Netgrace { args } => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_netgrace"));
+                let mut command = foreign::mortal(env!("CARGO_BIN_EXE_netgrace"));
                 command.args(["serve", "--listen", "127.0.0.1:0", "-q", "--port-file"]);
                 command.arg(&file).args(service.args()).args(*args);
                 command
             }
             Program::Own(name) => {
-                let mut command = Command::new(env::current_exe()?);
+                let mut command = foreign::mortal(env::current_exe()?);
                 command.args(["--peer", name]).stdout(Stdio::piped());
                 command
             }
             Program::Foreign { path, .. } => {
-                let mut command = Command::new(path);
+                let mut command = foreign::mortal(path);
                 command.arg(port.to_string()).stdout(Stdio::null());
                 command
             }

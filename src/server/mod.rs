@@ -310,12 +310,11 @@ impl<P: Service> Server<P> {
     /// is due, continues where a bound cut work short, and frees the slots of closed connections.
     ///
     /// To be called after each batch, once before the first sleep, and when
-    /// [`next_deadline`](Self::next_deadline) has come; further calls do no harm. It is the only
-    /// call that accepts clients (besides the sweep of a stop), the only one that frees slots, so
-    /// that no token changes its connection within a batch, and the only one that finishes a stop:
-    /// ask [`is_finished`](Self::is_finished) after it, before the next sleep.
-    /// Everything is done in slices, at most 256 clients of each listener and 1024 connections a
-    /// turn; if work is left, `next_deadline` lies in the past. Changes `next_deadline`.
+    /// [`next_deadline`](Self::next_deadline) has come; further calls do no harm. Only it accepts
+    /// clients (but for the sweep of a stop), frees slots, so that no token changes its connection
+    /// within a batch, and finishes a stop: ask [`is_finished`](Self::is_finished) after it, before
+    /// the next sleep. Everything is done in slices, at most 256 clients of each listener and 1024
+    /// connections a turn; if work is left, `next_deadline` is past. Changes `next_deadline`.
     pub fn end_turn(&mut self, registry: &Registry, now: Instant) {
         self.core.end_turn(registry, now);
     }

@@ -10,7 +10,9 @@ use crate::error::{Error, ErrorKind};
 ///
 /// Under `Idle` and `Flush` no peer can hold a stop to the end of its budget by sending. After five
 /// times [`idle_grace`](Config::idle_grace), one second or ten rounds, whichever is longest, a
-/// connection is done as soon as its receive queue is read dry and it has no pending output.
+/// connection is done as soon as its receive queue is read dry and it has no pending output. But a
+/// request of which a part was consumed is waited for as long as it goes on coming, and one that is
+/// outstanding until it is answered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Drain {
@@ -170,8 +172,8 @@ impl Config {
         self
     }
 
-    /// Closes a connection on which no byte moved either way for this long; resolution 1 ms, and
-    /// up to a sixteenth late. `None` (the default), zero or over 24 days: never.
+    /// Closes a connection on which no byte moved either way for this long and no request is
+    /// outstanding; resolution 1 ms, and up to a sixteenth late. `None` (the default), zero or over 24 days: never.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();

@@ -48,9 +48,10 @@
 //! [`next_deadline`](Server::next_deadline) and [`handle_event`](Server::handle_event).
 //!
 //! ```
+//! use std::io::ErrorKind;
 //! use std::sync::Arc;
 //! use std::time::Instant;
-//! use mio::{Events, Poll, Token, Waker};
+//! use mio::{Events, Poll, Token, Waker}; // mio 1
 //! use netgrace::{Config, Server};
 //! # use std::io::{Read, Write};
 //!
@@ -78,7 +79,10 @@
 //!     }
 //!     let deadline = server.next_deadline(); // or one of your own, if that is earlier
 //!     let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-//!     poll.poll(&mut events, timeout)?;
+//!     match poll.poll(&mut events, timeout) {
+//!         Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+//!         other => other?,
+//!     }
 //!     let now = Instant::now();
 //!     for event in &events {
 //!         if !server.handle_event(event, now) {
@@ -93,7 +97,10 @@
 //! ```
 //!
 //! The host owns the poll, its waker, the clock and the tokens, and may call late, twice or not at
-//! all: [`Server`] says what each call does and when it may be made. The waker only ends a sleep;
+//! all: [`Server`] says what each call does and when it may be made. A signal handler of the
+//! process, even that of signal-hook, makes `poll` return `Interrupted`, and the loop goes on. For
+//! a stop signal watch a pipe of signal-hook as a source of your own, and call
+//! [`begin_shutdown`](ShutdownHandle::begin_shutdown). The waker only ends a sleep;
 //! the next `end_turn` sees a request, whatever ended the sleep. Any number of servers may share a
 //! poll; each stops independently of the others.
 //!
@@ -169,7 +176,8 @@
 //! | `systemd` | inherited sockets, readiness notification (program) | `listenfd` `sd-notify` |
 //!
 //! All are on by default; an embedder turns them off with `default-features = false`. Without
-//! `diagnosis` a stop is at most [`Grade::Lossless`] where a peer stays silent.
+//! `diagnosis` nobody knows about half-open handshakes of a TCP listener (`half_open` is `None`)
+//! and what peers have acknowledged, and the grade is at most [`Grade::Lossless`].
 //!
 //! # Platforms
 //!

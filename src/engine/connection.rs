@@ -132,17 +132,13 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         }
     }
 
-    /// Whether its peer was seen to be on this host when it was accepted.
+    /// Whether its peer was seen to be on this host when it was accepted; unknown after our FIN.
     pub(super) fn is_near(&self) -> bool {
-        match &self.state {
-            State::Open(open) => open.traits().has(Traits::NEAR),
-            State::Lingering(linger) => linger.near,
-            State::Closed => false,
-        }
+        self.has(Traits::NEAR)
     }
 
-    /// Whether the network has lost its peer. There is none to one on this host: if that leaves
-    /// repetitions unanswered, it has no memory or no time for them.
+    /// Whether the network has lost its peer. Before our FIN one on this host is not lost: if it
+    /// leaves repetitions unanswered, it has no memory or no time for them.
     pub(super) fn is_lost(&self, transport: Transport) -> bool {
         !self.is_near() && transport.is_lost()
     }
@@ -326,7 +322,7 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         if let Err(flow) = open.say_farewell(reason, &mut self.stream, &mut self.ledger, io) {
             return flow;
         }
-        let (input, place, near) = (open.input(), open.place(), open.traits().has(Traits::NEAR));
+        let (input, place) = (open.input(), open.place());
         if let Err(error) = self.stream.shutdown_write() {
             return Flow::Close(reason_of(&error));
         }
@@ -338,7 +334,7 @@ impl<S: Stream, P: Speaks> Connection<S, P> {
         let mut late = Count::default();
         late.add(given_up);
         let (ended, acknowledged, asked) = (input == Input::Ended, false, 0);
-        let linger = Linger { late, reason, place, ended, acknowledged, near, asked, tail };
+        let linger = Linger { late, reason, place, ended, acknowledged, asked, tail };
         self.state = State::Lingering(linger);
         self.ledger.active = io.mark;
         match input {

@@ -15,8 +15,6 @@ pub(super) struct Linger<T> {
     pub(super) ended: bool,
     /// Everything of ours was acknowledged, our FIN included.
     pub(super) acknowledged: bool,
-    /// As [`Connection::is_near`](super::connection::Connection::is_near).
-    pub(super) near: bool,
     /// How often the kernel was asked about that.
     pub(super) asked: u8,
     /// What the protocol leaves to be remembered.

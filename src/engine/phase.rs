@@ -9,7 +9,7 @@ use super::deadline::{Tick, after, is_due};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Accepting and echoing.
+    /// Accepting and serving.
     #[default]
     Running,
     /// A stop was requested; everything goes on, new clients too.

@@ -23,8 +23,9 @@ pub trait Protocol {
     type State;
 
     /// Bytes of unconsumed input that are held for one connection at most; more than 64 KiB, the
-    /// default, counts as 64 KiB. A request that must be seen as a whole cannot be longer. Memory
-    /// is used only for what is in fact left over.
+    /// default, counts as 64 KiB. A request that must be seen as a whole cannot be longer, but its
+    /// header may be consumed first and kept in the state. Memory is used only for what is in fact
+    /// left over.
     const MAX_INPUT: usize = Input::MAX;
 
     /// Returns the name under which reports show the protocol. Default: that of the type.
@@ -84,8 +85,11 @@ pub trait Protocol {
 
     /// Returns the instant at which [`resume`](Self::resume) is to be called though nothing else
     /// happens; `None` for never. Asked after each call of this connection, so that there is no
-    /// timer to arm or cancel. At the deadline the input that has come is delivered first. The
-    /// resolution is a millisecond.
+    /// timer to arm or cancel. At the deadline the input that has come is delivered first if the
+    /// verdict is `Idle`, `Receive` or `Busy`; at `Continue` and `Wait` it is not, so that `resume`
+    /// proves nothing about what the peer has sent. While output is pending no deadline is
+    /// honoured: against peers that do not read there is
+    /// [`Config::idle_timeout`](crate::Config::idle_timeout). The resolution is a millisecond.
     fn deadline(&self, state: &Self::State) -> Option<Instant> {
         let _ = state;
         None
@@ -98,7 +102,8 @@ pub trait Protocol {
     /// that is gone meanwhile is passed over, as its id is not given again to another one.
     ///
     /// An answer from another thread comes this way: the protocol owns the receiving end of a
-    /// channel, and the thread wakes the poll of the server after it has sent.
+    /// channel, and the thread wakes the poll of the server after it has sent. Keep the answer in
+    /// something that the state shares with the thread, or by id until [`close`](Self::close).
     fn poll_resume(&mut self, now: Instant) -> Option<ConnectionId> {
         let _ = now;
         None

@@ -89,7 +89,9 @@
 //!
 //! - its verdict is [`Next::Idle`] and no input is left over; or
 //! - it is in the midst of *receiving* a request (`Idle` with input left over, or
-//!   [`Next::Receive`]) and the patience of the stop is over.
+//!   [`Next::Receive`]) and the patience of the stop is over: five times
+//!   [`idle_grace`](crate::Config::idle_grace), one second or ten rounds, whichever is longest,
+//!   since the request to stop, or since the last byte at `Receive`.
 //!
 //! A connection whose verdict is `Busy`, `Wait` or `Continue` is waited for until the budget of
 //! the stop ends. Then it is reset, and its requests count as unanswered.

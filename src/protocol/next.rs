@@ -10,7 +10,9 @@ pub enum Next {
     /// connection may be ended at any time.
     Idle,
     /// A request has begun: a part of it was consumed, and more input is needed to go on. What was
-    /// put so far is not a whole answer.
+    /// put so far is not a whole answer. The call that consumes the first part is to say
+    /// [`begin_request`](super::Output::begin_request): a request that never gets complete is in no
+    /// count otherwise, and the grade cannot tell.
     Receive,
     /// A request is outstanding, its answer comes by [`resume`](super::Protocol::resume). Input is
     /// delivered meanwhile. A stop waits for it.
@@ -21,7 +23,9 @@ pub enum Next {
     /// delivered. To be returned only with output that has been put, or input that was consumed.
     Continue,
     /// The conversation is over. What was put is written, then the server sends its FIN; input that
-    /// comes is discarded, so that the last answer is not destroyed by a reset.
+    /// comes is discarded, so that the last answer is not destroyed by a reset. Requests that were
+    /// begun and got no answer count as unanswered, and the grade is `Lossy`: to refuse one, end
+    /// an answer, which may be empty, in the same call.
     Finish,
     /// The connection is cut off by a reset, so that the peer never takes what it has for complete.
     /// What this very call has put is discarded.

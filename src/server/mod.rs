@@ -297,9 +297,9 @@ impl<P: Service> Server<P> {
         admitted.map_err(|error| Error::io(ErrorKind::Register, "take in a connection", error))
     }
 
-    /// Closes a connection if nothing can be lost by it: reads what there is, and if then neither
-    /// unread input nor pending output is left, sends the FIN and waits for the peer's, as a drain
-    /// does. Returns whether it did; `false` also for a connection that has ended. The connection
+    /// Closes a connection if nothing can be lost by it: reads what there is, and if then no input,
+    /// pending output or outstanding request is left, sends the FIN and waits for the peer's, as a
+    /// drain does. Returns whether it did; `false` also for a connection that has ended. The connection
     /// counts as [`HostClosed`](crate::CloseReason::HostClosed) once it is over, unless the peer
     /// breaks it off before. Changes [`next_deadline`](Self::next_deadline).
     pub fn close_if_clean(&mut self, connection: ConnectionId, now: Instant) -> bool {

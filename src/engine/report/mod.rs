@@ -14,7 +14,7 @@ use super::phase::{Cause, Phase, PhaseTimes};
 pub enum CloseReason {
     /// The drain found it done and closed it.
     Drained,
-    /// Still open when the stop was forced, with everything echoed that was read.
+    /// Still open when the stop was forced, with everything answered that was read.
     ForcedClean,
     /// Cut with bytes unsent: the peer sees a reset.
     ForcedLossy,
@@ -60,7 +60,8 @@ pub struct ByteCounts {
     pub read: u64,
     /// Handed to the kernel for the peer.
     pub written: u64,
-    /// Read and discarded after the server's FIN, or after the protocol ended the connection.
+    /// Read and discarded after the server's FIN, or after the protocol ended the connection; with
+    /// the input that was held when it returned `Finish`.
     pub late: u64,
     /// Owed to the peer and not sent, because the server cut the connection.
     pub unsent: u64,
@@ -72,7 +73,7 @@ pub struct ByteCounts {
     pub produced: u64,
     /// Read and not given to the protocol, because the server cut the connection.
     pub unserved: u64,
-    /// Read and not consumed, because the rest of the request never came.
+    /// Read and not consumed, because the peer's FIN or the stop came before the rest of the request.
     pub incomplete: u64,
 }
 
@@ -104,7 +105,7 @@ pub struct RequestCounts {
     pub answered: u64,
     /// Not answered, because the server ended the connection.
     pub unanswered: u64,
-    /// Not answered, because the peer broke the connection, or never sent the rest of the request.
+    /// Begun and not answered, because the peer broke the connection, or never sent the rest.
     pub aborted: u64,
 }
 
@@ -200,7 +201,7 @@ impl ConnectionCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Grade {
-    /// Bytes or waiting clients were lost, or it cannot be shown that none were.
+    /// Bytes, requests or waiting clients were lost, or it cannot be shown that none were.
     Lossy,
     /// Every request was answered, and every byte that a peer was owed was handed to the kernel for
     /// it, unless the peer gave it up; no client was left in the accept queue, and no half-open

@@ -161,15 +161,15 @@ fn a_peer_that_the_network_lost_does_not_hold_the_stop() {
 }
 
 #[test]
-fn a_peer_that_acknowledges_or_is_on_this_host_is_not_lost() {
+fn a_peer_that_acknowledges_or_is_held_on_this_host_is_not_lost() {
     let mut stage = Stage::<false>::new(&Config::new());
     let near = stage.engine.vacant().unwrap();
     let peer = Some("127.0.0.1:1".parse().unwrap());
     stage.engine.insert(Actor::new(Script::default()), peer, UNCOUNTED, stage.at(0)).unwrap();
     let far = stage.enter(0);
     let answered = Some(Timing::default());
-    for (slot, timing) in [(near, None), (far, answered)] {
-        stage.play(slot, &[Answer::Some(1_000)], &[]);
+    for (slot, timing, writes) in [(near, None, &[Answer::Block; 64][..]), (far, answered, &[])] {
+        stage.play(slot, &[Answer::Some(1_000)], writes);
         stage.event(slot, Readiness::READABLE, 0);
         let repeated =
             Transport { unacknowledged: 1_001, repetitions: 9, is_repeating: true, timing };

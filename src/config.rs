@@ -173,7 +173,8 @@ impl Config {
     }
 
     /// Closes a connection on which no byte moved either way for this long and no request is
-    /// outstanding; resolution 1 ms, and up to a sixteenth late. `None` (the default), zero or over 24 days: never.
+    /// outstanding; resolution 1 ms, and up to a sixteenth late. `None` (the default), zero or over
+    /// 24 days: never.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = timeout.into();

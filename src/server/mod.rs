@@ -299,9 +299,9 @@ impl<P: Service> Server<P> {
 
     /// Closes a connection if nothing can be lost by it: reads what there is, and if then no input,
     /// pending output or outstanding request is left, sends the FIN and waits for the peer's, as a
-    /// drain does. Returns whether it did; `false` also for a connection that has ended. The connection
-    /// counts as [`HostClosed`](crate::CloseReason::HostClosed) once it is over, unless the peer
-    /// breaks it off before. Changes [`next_deadline`](Self::next_deadline).
+    /// drain does. Returns whether it did; `false` also for a connection that has ended. It counts
+    /// as [`HostClosed`](crate::CloseReason::HostClosed) once it is over, unless the peer breaks it
+    /// off before. Changes [`next_deadline`](Self::next_deadline).
     pub fn close_if_clean(&mut self, connection: ConnectionId, now: Instant) -> bool {
         self.core.engine.close_if_clean(connection, now)
     }

@@ -41,6 +41,5 @@ static int serve(int fd, uint32_t events) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 2) return 2;
-    return run(atoi(argv[1]), serve, buf, sizeof buf);
+    return argc < 2 ? 2 : run(atoi(argv[1]), serve, buf, sizeof buf);
 }

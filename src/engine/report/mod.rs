@@ -73,7 +73,7 @@ pub struct ByteCounts {
     pub produced: u64,
     /// Read and not given to the protocol, because the server cut the connection.
     pub unserved: u64,
-    /// Read and not consumed, because the peer's FIN or the stop came before the rest.
+    /// Read and not consumed: the peer or the stop ended the connection before the rest came.
     pub incomplete: u64,
 }
 
